@@ -1,0 +1,526 @@
+"""From sources to validated frames: MovieLens 100K, your own ratings, the split, the counts.
+
+Everything downstream relies on one promise made here: ids are 0-based integers and row ``i`` of the
+users' or movies' frame is id ``i``. The ids of the source stay beside them as ``original_id``.
+
+``python -m cfutils.data`` fetches MovieLens 100K if it is not there yet and says where it lies.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+import zlib
+
+import filelock
+import numpy as np
+import pandas as pd
+import platformdirs
+from tqdm import tqdm
+
+GENRES = (
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
+).split()
+
+URLS = (
+    "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+    "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main/ml-100k.zip",
+)
+WHEEL = "recbole==1.2.1"
+# (connect, read) in seconds, for each attempt to open a source and each wait for more of it.
+TIMEOUT = (5, 20)
+LOCK_TIMEOUT = 600
+
+# What the frames must be, whichever source they come from.
+FINGERPRINT = "71f855fef783428007e46bb6f84bb56ff89d0efd2a588a1d8a5eee9d97fa1fa8"
+
+_GROUPLENS = ("u.data", "u.item", "u.user")
+_RECBOLE = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
+_USER_COLUMNS = ["original_id", "age", "gender", "occupation", "zip_code"]
+
+
+class DataError(ValueError):
+    """A data source is missing, altered or unreadable; the message says which and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MovieLens:
+    """Users, movies and ratings, with 0-based ids: row i is id i.
+
+    Attributes:
+      users: one row per user: ``user_id`` (0..N-1), ``original_id``; from MovieLens also ``age`` in
+        years, ``gender``, ``occupation``, ``zip_code``.
+      movies: one row per movie: ``movie_id`` (0..M-1), ``original_id``, ``title``; from MovieLens
+        also ``year`` (missing for one movie), ``genres`` (a list), ``genre`` (the movie's rarest
+        genre, for colouring) and one 0/1 column per genre of ``GENRES``.
+      ratings: one row per rating, in the order of the source: ``user_id``, ``movie_id``, ``rating``
+        and, where the source has one, ``timestamp``.
+
+    Raises:
+      ValueError: if the ids are not the row numbers, or a rating refers to no row.
+    """
+
+    users: pd.DataFrame
+    movies: pd.DataFrame
+    ratings: pd.DataFrame
+
+    def __post_init__(self):
+        for name, id_column in (("users", "user_id"), ("movies", "movie_id")):
+            frame = getattr(self, name)
+            if not np.array_equal(frame[id_column], np.arange(len(frame))):
+                raise ValueError(
+                    f"{name}.{id_column} should be the row numbers 0..{len(frame) - 1} in order. "
+                    "load_ratings() makes such ids from any table."
+                )
+            ids = self.ratings[id_column]
+            outside = ids[(ids < 0) | (ids >= len(frame))]
+            if len(outside):
+                raise ValueError(
+                    f"ratings.{id_column} should lie in 0..{len(frame) - 1}. "
+                    f"Received: {outside.iloc[0]} in row {outside.index[0]}"
+                )
+
+    @property
+    def num_users(self):
+        """N, the number of users, with or without ratings."""
+        return len(self.users)
+
+    @property
+    def num_items(self):
+        """M, the number of movies (items), with or without ratings."""
+        return len(self.movies)
+
+
+def load_movielens(path=None):
+    """Loads MovieLens 100K, fetching it on first use.
+
+    Without ``path`` the data lies in the folder named by the environment variable
+    ``CFUTILS_DATA``, or else in the repository's ``data/``, or, when ``cfutils`` is installed
+    elsewhere, in the user's cache folder: either directly (``u.data`` and its neighbours) or in a
+    sub-folder ``ml-100k``. A folder without it is filled: from a file ``ml-100k.zip`` put there by
+    hand, from GroupLens, from a public mirror, or from a package on the Python package index. A
+    copy that was altered is set aside and fetched again, with a warning.
+
+    Args:
+      path: a folder or zip file with the data, in GroupLens' layout or that of the package index.
+        It is only read: nothing is fetched, and an altered copy is an error.
+
+    Returns:
+      A ``MovieLens`` of 943 users, 1,682 movies and 100,000 ratings from 1 to 5 with timestamps in
+      UTC, the same to the last character from every source.
+
+    Raises:
+      DataError: if no source could be had (the message lists each one that was tried and how to
+        help), or ``path`` holds something else than MovieLens 100K.
+
+    Source: Harper and Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
+    Cost: O(number of ratings), about half a second.
+    """
+    if path is not None:
+        return _read(pathlib.Path(path))
+    folder = data_folder()
+    try:
+        return _read(folder)
+    except DataError:
+        pass  # absent or altered: settled under the lock, where no other process can interfere
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=LOCK_TIMEOUT):
+            return _fill(folder)
+    except filelock.Timeout:
+        raise DataError(
+            f"{folder} has been locked by another process for {LOCK_TIMEOUT} seconds. "
+            "Wait for that process to end, or stop it, and try again."
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"MovieLens 100K can't be kept in {folder}: {error}. "
+            "Set CFUTILS_DATA to a folder that can be written."
+        ) from error
+
+
+def data_folder():
+    """The folder where MovieLens 100K lies or is put, as a path; see ``load_movielens``."""
+    if os.environ.get("CFUTILS_DATA"):
+        return pathlib.Path(os.environ["CFUTILS_DATA"]).expanduser()
+    repository = pathlib.Path(__file__).resolve().parents[1]
+    if (repository / "pyproject.toml").is_file() and (repository / "data" / "README.md").is_file():
+        return repository / "data"
+    return platformdirs.user_cache_path("cfutils")
+
+
+def load_ratings(table, *, user="user_id", item="item_id", rating="rating", timestamp=None):
+    """Loads a table of ratings with ids of any kind.
+
+    Args:
+      table: a frame, or the path of a CSV file with a header line. Ids may be strings or numbers
+        with gaps; in a CSV file they are numbers only where nothing is lost by it ("007" stays a
+        string). Each (user, item) pair stands once.
+      user: name of the column of user ids.
+      item: name of the column of item ids.
+      rating: name of the column of ratings: finite numbers, on any scale.
+      timestamp: name of a column to keep as ``timestamp``, as it is; None for none.
+
+    Returns:
+      A ``MovieLens`` whose 0-based ids follow the sorted original ids; ``movies.title`` is the
+      original id as text. Columns not named here are left out.
+
+    Raises:
+      ValueError: if a column is missing, the table is empty, an id is missing, a rating is not a
+        finite number or a pair stands twice; the message names the column, row and value.
+
+    Cost: O(n log n) time and O(n) memory for n ratings.
+    """
+    if not isinstance(table, pd.DataFrame):
+        missing = {user: [""], item: [""], rating: ["", "NA", "NaN", "nan", "null"]}
+        table = pd.read_csv(
+            table, dtype={user: str, item: str}, keep_default_na=False, na_values=missing
+        )
+        for column in {user, item} & set(table.columns):
+            table[column] = _as_numbers_if_lossless(table[column])
+    columns = {user: "user", item: "item", rating: "rating"}
+    if timestamp is not None:
+        columns[timestamp] = "timestamp"
+    for column, role in columns.items():
+        if column not in table.columns:
+            raise ValueError(
+                f"{role}={column!r} should be a column of the table. "
+                f"Its columns: {', '.join(map(str, table.columns)) or 'none'}"
+            )
+    if len(columns) < 3 + (timestamp is not None):
+        raise ValueError(
+            "user, item, rating and timestamp should be different columns. "
+            f"Received: {user!r}, {item!r}, {rating!r}, {timestamp!r}"
+        )
+    if table.empty:
+        raise ValueError("table should have at least one rating. Received: an empty table")
+    for column in (user, item):
+        _refuse(table[column].isna(), table, column, "should not be missing")
+    values = pd.to_numeric(table[rating], errors="coerce").astype("float64")
+    _refuse(~np.isfinite(values), table, rating, "should be a finite number")
+    twice = table.duplicated([user, item])
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise ValueError(
+            f"(user, item) pairs should be unique. Received: ({row[user]!r}, {row[item]!r}) again "
+            f"in row {table.index[twice.to_numpy()][0]}. To keep the last of each: "
+            f"table.drop_duplicates([{user!r}, {item!r}], keep='last')"
+        )
+    user_ids, users = pd.factorize(table[user], sort=True)
+    movie_ids, items = pd.factorize(table[item], sort=True)
+    ratings = pd.DataFrame(
+        {"user_id": user_ids, "movie_id": movie_ids, "rating": values.to_numpy()}
+    )
+    if timestamp is not None:
+        ratings["timestamp"] = table[timestamp].to_numpy()
+    return MovieLens(
+        users=pd.DataFrame({"user_id": range(len(users)), "original_id": users}),
+        movies=pd.DataFrame(
+            {"movie_id": range(len(items)), "original_id": items, "title": items.astype(str)}
+        ),
+        ratings=ratings,
+    )
+
+
+def split_ratings(ratings, *, test_fraction=0.1, seed):
+    """Splits ratings at random, row by row, into a training and a test frame.
+
+    Args:
+      ratings: a frame with one row per rating.
+      test_fraction: share of the rows that go to the test frame, between 0 and 1; rounded to the
+        nearest whole number of rows.
+      seed: an integer; the same seed gives the same split.
+
+    Returns:
+      ``(train, test)``, disjoint, together all rows; each in the order of ``ratings`` with a new
+      index. Some users and movies may have no row in one of them, so pass ``num_users`` and
+      ``num_items`` on explicitly.
+
+    Raises:
+      ValueError: if ``test_fraction`` leaves one of the two frames empty.
+    """
+    num_test = round(test_fraction * len(ratings)) if 0 < test_fraction < 1 else 0
+    if not 0 < num_test < len(ratings):
+        raise ValueError(
+            "test_fraction should lie between 0 and 1 and leave ratings on both sides. "
+            f"Received: {test_fraction} of {len(ratings)} ratings"
+        )
+    rows = pd.Series(np.arange(len(ratings))).sample(num_test, random_state=seed)
+    is_test = np.zeros(len(ratings), dtype=bool)
+    is_test[rows] = True
+    return (
+        ratings[~is_test].reset_index(drop=True),
+        ratings[is_test].reset_index(drop=True),
+    )
+
+
+def rating_stats(ratings, by, num_rows):
+    """Counts and means of the ratings per user or per movie.
+
+    Args:
+      ratings: a frame with the column ``rating`` and the column named by ``by``.
+      by: ``"user_id"`` or ``"movie_id"``.
+      num_rows: number of users or movies, with or without ratings.
+
+    Returns:
+      A frame whose row i is id i: ``num_ratings`` and ``mean_rating``, which is NaN without a
+      rating.
+
+    Raises:
+      ValueError: if an id is not in 0..num_rows-1.
+    """
+    groups = ratings.groupby(by)["rating"]
+    stats = pd.DataFrame({"num_ratings": groups.size(), "mean_rating": groups.mean()})
+    outside = stats.index.difference(range(num_rows))
+    if len(outside):
+        raise ValueError(f"{by} should lie in 0..{num_rows - 1}. Received: {outside[0]}")
+    stats = stats.reindex(range(num_rows))
+    stats["num_ratings"] = stats["num_ratings"].fillna(0).astype("int64")
+    return stats.rename_axis(by)
+
+
+def _as_numbers_if_lossless(ids):
+    """Ids read as text, as integers if each of them is written as one."""
+    if ids.isna().any() or not ids.str.fullmatch(r"0|-?[1-9]\d{0,17}").all():
+        return ids
+    return ids.astype("int64")
+
+
+def _refuse(bad, table, column, rule):
+    if bad.any():
+        position = int(np.argmax(bad.to_numpy()))
+        raise ValueError(
+            f"{column} {rule}. Received: {table[column].iloc[position]!r} in row "
+            f"{table.index[position]} ({bad.sum()} such rows)"
+        )
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def _read(path):
+    """Reads and checks a folder (itself, or its ``ml-100k``) or a zip file."""
+    if path.is_file():
+        with tempfile.TemporaryDirectory(prefix="cfutils-") as folder:
+            _unzip(path, pathlib.Path(folder))
+            return _read_folder(pathlib.Path(folder), origin=path)
+    return _read_folder(_locate(path) or path, origin=path)
+
+
+def _locate(folder):
+    """The folder that holds the data: ``folder`` itself or its ``ml-100k``; None if neither."""
+    for candidate in (folder, folder / "ml-100k"):
+        if any((candidate / name).exists() for name in _GROUPLENS + _RECBOLE):
+            return candidate
+    return None
+
+
+def _read_folder(folder, origin):
+    reader = _read_grouplens if (folder / _GROUPLENS[0]).exists() else _read_recbole
+    try:
+        users, movies, ratings = reader(folder)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{origin} should hold MovieLens 100K ({', '.join(_GROUPLENS)}). "
+            f"Missing: {pathlib.Path(error.filename).name}"
+        ) from None
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{origin} can't be read as MovieLens 100K: {error}") from error
+    received = _fingerprint(users, movies, ratings)
+    if received != FINGERPRINT:
+        raise DataError(
+            f"{origin} differs from MovieLens 100K: it has {len(users)} users, {len(movies)} "
+            f"movies and {len(ratings)} ratings with fingerprint {received[:12]}, which should be "
+            f"{FINGERPRINT[:12]}. Take a fresh copy of ml-100k.zip from {URLS[0]}"
+        )
+    return _assemble(users, movies, ratings)
+
+
+def _read_grouplens(folder):
+    ratings = pd.read_csv(
+        folder / "u.data", sep="\t", names=["user", "item", "rating", "timestamp"], dtype="int64"
+    )
+    read = functools.partial(
+        pd.read_csv, sep="|", encoding="latin-1", header=None, quoting=3, keep_default_na=False
+    )
+    users = read(folder / "u.user", names=_USER_COLUMNS, dtype={"zip_code": str})
+    items = read(folder / "u.item", names=["original_id", "title", "released", "video", "url", *GENRES])
+    movies = items[["original_id"]].assign(
+        title=items["title"].str.strip(),
+        genres=[[g for g, has in zip(GENRES, row) if has] for row in items[GENRES].to_numpy()],
+    )
+    return users, movies, ratings
+
+
+def _read_recbole(folder):
+    read = functools.partial(pd.read_csv, sep="\t", skiprows=1, quoting=3, keep_default_na=False)
+    interactions, item_file, user_file = (folder / name for name in _RECBOLE)
+    ratings = read(
+        interactions, names=["user", "item", "rating", "timestamp"], dtype="float64"
+    ).astype("int64")
+    users = read(user_file, names=_USER_COLUMNS, dtype={"zip_code": str})
+    items = read(item_file, names=["original_id", "title", "year", "genres"], dtype={"year": str})
+    # The title and what stands in brackets behind it are two columns here; the one movie without
+    # brackets is spelt "unkonwn" in both.
+    titles = items["title"] + " (" + items["year"] + ")"
+    movies = items[["original_id"]].assign(
+        title=titles.where(items["title"] != "unkonwn", "unknown"),
+        genres=items["genres"].str.split(" "),
+    )
+    return users, movies, ratings
+
+
+def _fingerprint(users, movies, ratings):
+    """A digest of the frames' contents, independent of how any source writes them."""
+    digest = hashlib.sha256()
+    for frame in (users, movies.assign(genres=movies["genres"].str.join("|")), ratings):
+        digest.update(frame.to_csv(index=False, lineterminator="\n").encode())
+    return digest.hexdigest()
+
+
+def _assemble(users, movies, ratings):
+    """Turns the ids of the files into 0-based ids and adds what the files only imply."""
+    users = users.sort_values("original_id", ignore_index=True)
+    movies = movies.sort_values("original_id", ignore_index=True)
+    years = movies["title"].str.extract(r"\((\d{4})\)(?: \(V\))?$", expand=False)
+    indicators = pd.DataFrame(
+        {genre: [int(genre in genres) for genres in movies["genres"]] for genre in GENRES}
+    )
+    counts = indicators.sum()
+    movies = movies.assign(
+        year=years.astype("Int64"),
+        genre=[min(genres, key=lambda g: (counts[g], g)) for genres in movies["genres"]],
+    )[["original_id", "title", "year", "genres", "genre"]]
+    return MovieLens(
+        users=users.rename_axis("user_id").reset_index(),
+        movies=pd.concat([movies, indicators], axis=1).rename_axis("movie_id").reset_index(),
+        ratings=pd.DataFrame(
+            {
+                "user_id": users["original_id"].searchsorted(ratings["user"]),
+                "movie_id": movies["original_id"].searchsorted(ratings["item"]),
+                "rating": ratings["rating"].astype("float64"),
+                "timestamp": pd.to_datetime(ratings["timestamp"], unit="s"),
+            }
+        ),
+    )
+
+
+# Fetching -----------------------------------------------------------------------------------------
+
+
+def _fill(folder):
+    """Fetches the data into ``folder``/ml-100k; the caller holds the lock."""
+    for leftover in folder.glob(".fetch-*"):
+        shutil.rmtree(leftover)  # of a process that was killed: whoever holds the lock owns it
+    located, altered = _locate(folder), None
+    if located is not None:
+        try:
+            return _read_folder(located, origin=located)  # another process was faster
+        except DataError as error:
+            altered = error
+    sources = [(url, functools.partial(_download, url)) for url in URLS]
+    sources.append((f"{WHEEL} from the Python package index", _download_wheel))
+    by_hand = folder / "ml-100k.zip"
+    if by_hand.exists():
+        sources.insert(0, (str(by_hand), lambda target: by_hand))
+    failures = [] if altered is None else [str(altered)]
+    for name, fetch in sources:
+        scratch = pathlib.Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
+        try:
+            unpacked = scratch / "ml-100k"
+            unpacked.mkdir()
+            _unzip(fetch(scratch), unpacked)
+            data = _read_folder(unpacked, origin=name)
+            if altered is not None:
+                aside = _set_aside(located, folder)
+                warnings.warn(
+                    f"{altered} The altered copy now lies in {aside}, a fresh one in its place.",
+                    stacklevel=4,
+                )
+            os.replace(unpacked, folder / "ml-100k")
+            return data
+        except (DataError, OSError, subprocess.SubprocessError) as error:
+            failures.append(f"{name}: {' '.join(str(error).split())[:300]}")
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    raise DataError(
+        "MovieLens 100K could not be fetched. Tried:\n- "
+        + "\n- ".join(failures)
+        + f"\nWhat helps: connect to the internet and try again; or download ml-100k.zip from "
+        f"{URLS[0]} by any other way and put it into {folder}; or set CFUTILS_DATA to a folder "
+        "that holds its files (u.data, u.item, u.user)."
+    )
+
+
+def _download(url, target):
+    import pooch  # slow to import, and seldom needed
+
+    pooch.get_logger().setLevel("ERROR")
+    bar = tqdm(desc=url, unit="B", unit_scale=True)
+    downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
+    with bar:
+        return pathlib.Path(
+            pooch.retrieve(url, known_hash=None, fname="ml.zip", path=target, downloader=downloader)
+        )
+
+
+def _download_wheel(target):
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    options = ["--quiet", "--disable-pip-version-check", "--retries=1", f"--dest={target}"]
+    with tqdm(desc=f"{WHEEL} from the Python package index", total=1, unit="file") as bar:
+        done = subprocess.run(
+            [*command, *options, WHEEL], capture_output=True, text=True, timeout=LOCK_TIMEOUT
+        )
+        if done.returncode != 0:
+            raise DataError(done.stderr.strip() or f"pip ended with {done.returncode}")
+        bar.update()
+    return next(target.glob("*.whl"))
+
+
+def _unzip(archive, target):
+    """Extracts the data files of a zip file, and nothing else, into the folder ``target``."""
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            for name in zipped.namelist():
+                if name.startswith(("/", "\\")) or ":" in name or ".." in re.split(r"[/\\]", name):
+                    raise DataError(f"{archive} has an entry that points outside of it: {name!r}")
+                base = name.rsplit("/", 1)[-1]
+                if base in _GROUPLENS + _RECBOLE + ("README",):
+                    with zipped.open(name) as source, open(target / base, "wb") as copy:
+                        shutil.copyfileobj(source, copy)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{archive} is not a whole zip file: {error}") from error
+
+
+def _set_aside(located, folder):
+    """Moves an altered copy to the first free name beside it; returns its new place."""
+    number = next(n for n in range(1, 10_000) if not (folder / f"ml-100k.altered-{n}").exists())
+    aside = folder / f"ml-100k.altered-{number}"
+    if located != folder:
+        os.replace(located, aside)
+        return aside
+    aside.mkdir()
+    for name in _GROUPLENS + _RECBOLE:
+        if (folder / name).exists():
+            os.replace(folder / name, aside / name)
+    return aside
+
+
+if __name__ == "__main__":
+    try:
+        loaded = load_movielens()
+    except DataError as problem:
+        sys.exit(str(problem))
+    print(
+        f"MovieLens 100K lies in {_locate(data_folder())}: {loaded.num_users} users, "
+        f"{loaded.num_items} movies, {len(loaded.ratings)} ratings."
+    )
