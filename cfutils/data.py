@@ -26,10 +26,11 @@ import pandas as pd
 import platformdirs
 from tqdm import tqdm
 
-GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
-    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
-).split()
+GENRES = [
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
+]
 
 URLS = (
     "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
@@ -353,11 +354,10 @@ def _read_grouplens(folder):
         pd.read_csv, sep="|", encoding="latin-1", header=None, quoting=3, keep_default_na=False
     )
     users = read(folder / "u.user", names=_USER_COLUMNS, dtype={"zip_code": str})
-    items = read(folder / "u.item", names=["original_id", "title", "released", "video", "url", *GENRES])
-    movies = items[["original_id"]].assign(
-        title=items["title"].str.strip(),
-        genres=[[g for g, has in zip(GENRES, row) if has] for row in items[GENRES].to_numpy()],
-    )
+    unused = ["released", "video", "url"]
+    items = read(folder / "u.item", names=["original_id", "title", *unused, *GENRES])
+    genres = [[GENRES[g] for g in np.flatnonzero(row)] for row in items[GENRES].to_numpy()]
+    movies = items[["original_id"]].assign(title=items["title"].str.strip(), genres=genres)
     return users, movies, ratings
 
 

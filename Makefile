@@ -1,0 +1,53 @@
+# make run       install, fetch the data, run every notebook; pages in site/index.html
+# make run NOTEBOOK=01   only the notebooks whose names start with 01
+# make test      install the same way and check everything
+# make lab       JupyterLab
+# make lint      ruff
+# make refresh   execute the notebooks in place, for committing (NOTEBOOK=01 as above)
+# make lock      compile requirements.txt from pyproject.toml
+
+NOTEBOOK ?=
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test lab lint refresh lock data install
+run: data
+	$(BIN)/python tools/run.py --only "$(NOTEBOOK)"
+
+test: data lint
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
+		-n 2 --dist loadfile notebooks
+
+lab: data
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+refresh: data
+	$(BIN)/python tools/run.py --in-place --only "$(NOTEBOOK)"
+
+lock: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+		--no-annotate --no-header --quiet --output-file requirements.txt
+
+data: install
+	$(BIN)/python -m cfutils.data
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "This project needs Python 3.11, 3.12 or 3.13; found: $$($(or $(PYTHON),python3) --version 2>&1)."; \
+		echo "Install one of them, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,48 @@
+"""Imports TensorFlow and Keras without the lines TensorFlow writes when it starts.
+
+The lines come from C++ and go straight to file descriptor 2, whatever ``TF_CPP_MIN_LOG_LEVEL``
+says, and from there into the outputs of notebooks. Only lines known to be harmless are dropped; all
+others are written again once the import is over.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+
+_KNOWN = re.compile(
+    r"All log messages before absl::InitializeLog"
+    r"|oneDNN custom operations are on"
+    r"|This TensorFlow binary is optimized"
+    r"|To enable the following instructions"
+    r"|Could not find cuda drivers|Unable to register cu|cuda_executor.cc|failed call to cuInit"
+)
+
+
+@contextlib.contextmanager
+def quiet_start(known=_KNOWN):
+    """Holds back what is written to file descriptor 2, then writes it again but for known lines."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(keepends=True):
+                if not known.search(line):
+                    os.write(2, line.encode())
+
+
+with quiet_start():
+    import keras
+    import tensorflow as tf
+
+    tf.constant(0.0) + 0.0  # the first operation starts the runtime, which has lines of its own
+
+__all__ = ["keras", "quiet_start", "tf"]
