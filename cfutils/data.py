@@ -36,6 +36,7 @@ URLS = (
     "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
     "https://huggingface.co/datasets/Recommenders/MovieLens/resolve/main/ml-100k.zip",
 )
+PAGE = "https://grouplens.org/datasets/movielens/100k/"
 WHEEL = "recbole==1.2.1"
 # (connect, read) in seconds, for each attempt to open a source and each wait for more of it.
 TIMEOUT = (5, 20)
@@ -212,7 +213,7 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
     if twice.any():
         row = table[twice].iloc[0]
         raise ValueError(
-            f"(user, item) pairs should be unique. Received: ({row[user]!r}, {row[item]!r}) again "
+            f"(user, item) pairs should be unique. Received: ({row[user]}, {row[item]}) again "
             f"in row {table.index[twice.to_numpy()][0]}. To keep the last of each: "
             f"table.drop_duplicates([{user!r}, {item!r}], keep='last')"
         )
@@ -300,7 +301,7 @@ def _refuse(bad, table, column, rule):
     if bad.any():
         position = int(np.argmax(bad.to_numpy()))
         raise ValueError(
-            f"{column} {rule}. Received: {table[column].iloc[position]!r} in row "
+            f"{column} {rule}. Received: {table[column].iloc[position]} in row "
             f"{table.index[position]} ({bad.sum()} such rows)"
         )
 
@@ -329,7 +330,7 @@ def _read_folder(folder, origin):
     reader = _read_grouplens if (folder / _GROUPLENS[0]).exists() else _read_recbole
     try:
         users, movies, ratings = reader(folder)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"{origin} should hold MovieLens 100K ({', '.join(_GROUPLENS)}). "
             f"Missing: {pathlib.Path(error.filename).name}"
@@ -341,7 +342,7 @@ def _read_folder(folder, origin):
         raise DataError(
             f"{origin} differs from MovieLens 100K: it has {len(users)} users, {len(movies)} "
             f"movies and {len(ratings)} ratings with fingerprint {received[:12]}, which should be "
-            f"{FINGERPRINT[:12]}. Take a fresh copy of ml-100k.zip from {URLS[0]}"
+            f"{FINGERPRINT[:12]}. Take a fresh copy of ml-100k.zip from {PAGE}"
         )
     return _assemble(users, movies, ratings)
 
@@ -456,7 +457,7 @@ def _fill(folder):
         "MovieLens 100K could not be fetched. Tried:\n- "
         + "\n- ".join(failures)
         + f"\nWhat helps: connect to the internet and try again; or download ml-100k.zip from "
-        f"{URLS[0]} by any other way and put it into {folder}; or set CFUTILS_DATA to a folder "
+        f"{PAGE} by any other way and put it into {folder}; or set CFUTILS_DATA to a folder "
         "that holds its files (u.data, u.item, u.user)."
     )
 
@@ -465,7 +466,7 @@ def _download(url, target):
     import pooch  # slow to import, and seldom needed
 
     pooch.get_logger().setLevel("ERROR")
-    bar = tqdm(desc=url, unit="B", unit_scale=True)
+    bar = tqdm(desc=url, unit="B", unit_scale=True, total=1)  # pooch puts the real total
     downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
     with bar:
         return pathlib.Path(

@@ -80,6 +80,7 @@ def execute(path):
         kernel_name="python3",
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         on_cell_execute=show,
+        extra_arguments=["--log-level=ERROR"],  # not the warning that loopback is unencrypted
     )
     try:
         client.execute()
@@ -198,7 +199,14 @@ ol { padding-left: 1.2rem; } code { font-size: 0.9em; }
 SCRIPT = """
 for (const spec of document.querySelectorAll("script.chart-spec")) {
   const place = spec.previousElementSibling;
-  vegaEmbed(place, JSON.parse(spec.textContent), {renderer: "svg", actions: false});
+  const {$schema, ...chart} = JSON.parse(spec.textContent);
+  vegaEmbed(place, chart, {mode: "vega-lite", renderer: "svg", actions: false});
+}
+for (const solution of document.querySelectorAll(".celltag_solution")) {
+  const folded = document.createElement("details");
+  folded.innerHTML = "<summary>Solution</summary>";
+  folded.append(...solution.childNodes);
+  solution.append(folded);
 }
 """
 
@@ -206,7 +214,7 @@ for (const spec of document.querySelectorAll("script.chart-spec")) {
 def page(path, title, body):
     assets = path.parent / "assets"
     assets.mkdir(parents=True, exist_ok=True)
-    (assets / "vega.js").write_text(vl_convert.javascript_bundle(vl_version="5.8"))
+    (assets / "vega.js").write_text(vl_convert.javascript_bundle())
     (assets / "style.css").write_text(STYLE + HtmlFormatter().get_style_defs(".highlight"))
     path.write_text(
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'

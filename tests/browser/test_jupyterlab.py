@@ -1,0 +1,216 @@
+"""The notebooks in a real JupyterLab, and the pages of `make run`, in a real browser, offline."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import nbformat
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / "site" / "screenshots"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TOKEN = "0123456789abcdef"
+VEGALITE = "application/vnd.vegalite.v5+json"
+MARKS = "svg g.mark-rect.role-mark path, svg g.mark-symbol.role-mark path, svg .mark-line path"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+
+def number_of_charts(path):
+    cells = nbformat.read(path, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return sum(VEGALITE in output.get("data", {}) for output in outputs)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-sync", offline, *quiet],
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab on loopback over a copy of the notebooks; yields its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    work = shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    settings = folder / "settings" / "@jupyterlab"
+    for plugin, values in {
+        # every cell is in the page, not only those in view
+        "notebook-extension/tracker": {"windowingMode": "none"},
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }.items():
+        path = settings / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    options = [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
+    with (
+        open(folder / "log", "w") as log,
+        subprocess.Popen(
+            [*command, *options, f"--notebook-dir={work}", "--ip=127.0.0.1"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        ) as server,
+    ):
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=5).close()
+                break
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail((folder / "log").read_text()[-2000:])
+            time.sleep(0.2)
+        yield address
+        server.terminate()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+
+
+def open_notebook(page, lab, name):
+    page.goto(f"{lab}/lab/tree/{name}?token={TOKEN}&reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+
+
+def check_charts(charts, number):
+    expect(charts).to_have_count(number, timeout=20_000)
+    for index in range(number):
+        expect(charts.nth(index).locator(MARKS).nth(2)).to_be_attached()
+
+
+def marks(chart, color):
+    """The shapes of the bars of one colour, as the paths that draw them."""
+    return chart.locator(f'path[fill="{color}"]').evaluate_all(
+        "paths => paths.map(path => path.getAttribute('d') + path.getAttribute('transform'))"
+    )
+
+
+def check_slicing(page, chart):
+    """A click on an occupation changes the blue bars of the histograms, and not the grey ones."""
+    blue, grey = "#0072B2", "#c9c9c9"
+    blue_before, grey_before = marks(chart, blue), marks(chart, grey)
+    chart.locator('path[aria-label*="technician"]').click()
+    expect(chart.locator(f'path[aria-label*="technician"][fill="{blue}"]')).to_be_visible()
+    expect(chart.locator(f'path[aria-label*="student"][fill="{grey}"]')).to_be_visible()
+    blue_after, grey_after = marks(chart, blue), marks(chart, grey)
+    assert blue_after != blue_before
+    assert set(grey_before) <= set(grey_after)  # the deselected categories have joined them
+    chart.locator('path[aria-label*="student"]').click(modifiers=["Shift"])
+    expect(chart.locator(f'path[aria-label*="student"][fill="{blue}"]')).to_be_visible()
+    expect(chart.locator(f'path[aria-label*="technician"][fill="{blue}"]')).to_be_visible()
+    assert marks(chart, blue) != blue_after
+
+
+def test_jupyterlab_draws_the_committed_charts_offline(page, lab):
+    path = ROOT / "notebooks" / "01_eda.ipynb"
+    open_notebook(page, lab, path.name)
+    charts = page.locator(".jp-Notebook .vega-embed")
+    check_charts(charts, number_of_charts(path))
+    charts.first.scroll_into_view_if_needed()
+    check_slicing(page, charts.first)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "jupyterlab_01_sliced.png")
+    for index in range(charts.count()):
+        charts.nth(index).screenshot(path=SCREENSHOTS / f"jupyterlab_01_chart_{index + 1}.png")
+
+
+def test_jupyterlab_runs_the_notebook_with_its_own_kernel(page, lab):
+    path = ROOT / "notebooks" / "01_eda.ipynb"
+    open_notebook(page, lab, path.name)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    cells = nbformat.read(path, as_version=4).cells
+    last = sum(cell.cell_type == "code" for cell in cells)
+    expect(page.locator(".jp-InputPrompt", has_text=f"[{last}]:")).to_be_attached(timeout=90_000)
+    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+    check_charts(page.locator(".jp-Notebook .vega-embed"), number_of_charts(path))
+    page.screenshot(path=SCREENSHOTS / "jupyterlab_01_run.png")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages of the committed notebooks, without running them again."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import run
+
+    output = tmp_path_factory.mktemp("site")
+    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    for path in paths:
+        run.write_page(nbformat.read(path, as_version=4), path.stem, 1, paths, output)
+    run.write_index(paths, output)
+    return output
+
+
+def test_pages_are_whole_and_interactive_without_a_network(page, site):
+    problems = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("requestfailed", lambda request: problems.append(request.url))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(("file:", "data:")) else problems.append(request.url)
+        ),
+    )
+    page.goto(f"{site}/index.html".replace("/", "file:///", 1))
+    page.screenshot(path=SCREENSHOTS / "index.png")
+    links = page.locator("main a").evaluate_all("links => links.map(link => link.href)")
+    names = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+    assert [re.search(r"(\w+)\.html", link)[1] for link in links] == names
+    for link, name in zip(links, names, strict=True):
+        page.goto(link)
+        number = number_of_charts(ROOT / "notebooks" / f"{name}.ipynb")
+        check_charts(page.locator(".chart.vega-embed"), number)
+        assert "$" not in page.locator("main p").all_inner_texts()
+    page.goto(links[0])
+    check_slicing(page, page.locator(".chart.vega-embed").first)
+    page.screenshot(path=SCREENSHOTS / "page_01.png")
+    assert problems == []
+
+
+def test_pages_fit_a_phone(browser, site):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    phone = context.new_page()
+    for path in sorted(site.glob("*.html")):
+        phone.goto(path.as_uri())
+        width = phone.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, f"{path.name} is {width} pixels wide"
+    phone.screenshot(path=SCREENSHOTS / "phone.png")
+    context.close()

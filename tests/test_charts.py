@@ -1,0 +1,133 @@
+import base64
+import subprocess
+import sys
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+
+from cfutils import charts
+
+
+def stats(rows=60):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "user_id": range(rows),
+            "job": rng.choice(["a", "b"], rows),
+            "title": [f"Movie {i}" for i in range(rows)],
+            "num_ratings": rng.integers(1, 300, rows),
+            "mean_rating": rng.uniform(1, 5, rows),
+            "secret": "not for the chart",
+        }
+    )
+
+
+def chart_of(name):
+    frame = stats()
+    if name == "bars":
+        return charts.bars(frame, "title", "num_ratings", title="T", x_title="x", y_title="y")
+    if name == "sliced_histograms":
+        return charts.sliced_histograms(frame, "user_id", "job", title="T", unit="users")
+    if name == "scatter":
+        options = {"title": "T", "x_title": "x", "y_title": "y", "log_x": True}
+        return charts.scatter(frame, "num_ratings", "mean_rating", **options)
+    if name == "sparsity":
+        blocks = pd.DataFrame({"users": [0, 0, 1], "items": [0, 1, 0], "density": [0.5, 0.25, 0]})
+        return charts.sparsity(blocks, title="T")
+    return charts.long_tail(frame, title="T")
+
+
+NAMES = ["bars", "sliced_histograms", "scatter", "sparsity", "long_tail"]
+
+
+@pytest.fixture
+def enabled():
+    before = alt.renderers.active, alt.theme.active
+    charts.enable()
+    yield
+    alt.renderers.enable(before[0])
+    alt.theme.enable(before[1])
+
+
+def rows_of(node):
+    """The rows of the marks that a Vega scene draws."""
+    if isinstance(node, dict):
+        if node.get("marktype") in {"rect", "symbol", "line"} and node.get("role") == "mark":
+            yield from node["items"]
+        for value in node.values():
+            yield from rows_of(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from rows_of(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebooks_get_vegalite_5_a_picture_and_text_but_no_html(enabled, name):
+    bundle, metadata = chart_of(name)._repr_mimebundle_(None, None)
+    assert set(bundle) == {"application/vnd.vegalite.v5+json", "image/png", "text/plain"}
+    spec = bundle["application/vnd.vegalite.v5+json"]
+    assert spec["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
+    picture = bundle["image/png"]
+    picture = picture if isinstance(picture, bytes) else base64.b64decode(picture)
+    assert picture.startswith(b"\x89PNG")
+    assert bundle["text/plain"] == "Chart: T"
+    assert metadata["application/vnd.vegalite.v5+json"]["embed_options"]["renderer"] == "svg"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_charts_draw_marks_in_vegalite_5(name):
+    scene = vl_convert.vegalite_to_scenegraph(chart_of(name).to_dict(), vl_version="5.8")
+    assert len(list(rows_of(scene))) >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_charts_carry_only_the_columns_they_use(name):
+    assert "not for the chart" not in chart_of(name).to_json()
+
+
+def test_histogram_shares_are_those_of_numpy():
+    frame = stats()
+    chart = charts.sliced_histograms(frame, "user_id", "job", title="T", unit="users", step=25)
+    scene = vl_convert.vegalite_to_scenegraph(chart.to_dict(), vl_version="5.8")
+    drawn = [item.get("description", "") for item in rows_of(scene)]
+    counts, _ = np.histogram(frame["num_ratings"], bins=np.arange(0, 326, 25))
+    for share in counts[counts > 0] / len(frame):
+        assert any(f"{share:.1%}" in text for text in drawn)
+
+
+def test_a_key_in_two_categories_counts_once():
+    twice = pd.DataFrame(
+        {"id": [0, 0, 1], "genre": ["a", "b", "a"], "num_ratings": [10, 10, 40], "mean_rating": 3.0}
+    )
+    chart = charts.sliced_histograms(twice, "id", "genre", title="T", unit="movies")
+    scene = vl_convert.vegalite_to_scenegraph(chart.to_dict(), vl_version="5.8")
+    drawn = " ".join(item.get("description", "") for item in rows_of(scene))
+    assert "50.0%" in drawn  # one of two movies in each bin, though one of them has two genres
+    assert "66.7%" not in drawn
+
+
+def test_long_tail_of_equal_movies_is_the_diagonal():
+    equal = pd.DataFrame({"num_ratings": [7] * 40})
+    chart = charts.long_tail(equal, title="T")
+    np.testing.assert_allclose(chart.data["movies"], chart.data["ratings"])
+
+
+def test_quiet_start_drops_known_lines_and_keeps_the_others():
+    code = (
+        "import os, re\n"
+        "from cfutils._tensorflow import quiet_start\n"
+        "with quiet_start(re.compile('noise')):\n"
+        "    os.write(2, b'noise 1\\nerror 2\\n')\n"
+        "os.write(2, b'noise 3\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["error 2", "noise 3"]
+
+
+def test_tensorflow_starts_without_a_line():
+    code = "from cfutils._tensorflow import keras, tf; print(int(tf.reduce_sum(tf.ones(3))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("3\n", "")

@@ -1,0 +1,249 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from cfutils import data as cfdata
+from cfutils.data import (
+    GENRES,
+    MovieLens,
+    load_movielens,
+    load_ratings,
+    rating_stats,
+    split_ratings,
+)
+
+# MovieLens 100K -----------------------------------------------------------------------------------
+
+
+def test_facts_of_the_ratings(movielens):
+    ratings = movielens.ratings
+    assert (movielens.num_users, movielens.num_items, len(ratings)) == (943, 1682, 100_000)
+    assert sorted(ratings["rating"].unique()) == [1, 2, 3, 4, 5]
+    assert not ratings.duplicated(["user_id", "movie_id"]).any()
+    assert round(100 * len(ratings) / (943 * 1682), 2) == 6.30
+    per_user = ratings["user_id"].value_counts()
+    assert (per_user.min(), per_user.median(), per_user.max()) == (20, 65, 737)
+    assert round(per_user.mean()) == 106
+    assert ratings["timestamp"].min() > pd.Timestamp("1997-09-19")
+    assert ratings["timestamp"].max() < pd.Timestamp("1998-04-23 12:00")
+
+
+def test_facts_of_the_users(movielens):
+    users = movielens.users
+    assert (users["age"].min(), users["age"].max()) == (7, 73)
+    assert (round(users["age"].mean(), 2), round(users["age"].std(), 2)) == (34.05, 12.19)
+    assert users["gender"].value_counts().to_dict() == {"M": 670, "F": 273}
+    occupations = users["occupation"].value_counts()
+    assert (len(occupations), occupations.index[0], occupations.iloc[0]) == (21, "student", 196)
+    assert (~users["zip_code"].str.isdigit()).sum() == 18
+    assert users["original_id"].tolist() == list(range(1, 944))
+
+
+def test_facts_of_the_movies(movielens):
+    movies = movielens.movies
+    indicators = movies[GENRES]
+    assert len(GENRES) == 19
+    assert (indicators.sum(axis=1) > 1).sum() == 849
+    counts = indicators.sum()
+    assert (counts["Drama"], counts["Comedy"], counts["unknown"]) == (725, 505, 2)
+    assert movies.loc[movies["year"].isna(), "title"].tolist() == ["unknown"]
+    assert movies["year"].min() == 1922
+    assert movies["title"].duplicated().sum() == 18
+    stats = rating_stats(movielens.ratings, "movie_id", 1682)
+    top = stats["num_ratings"].idxmax()
+    assert (movies["title"][top], stats["num_ratings"][top]) == ("Star Wars (1977)", 583)
+    assert ((stats["num_ratings"] == 1).sum(), (stats["num_ratings"] < 20).sum()) == (141, 743)
+    share = stats["num_ratings"].nlargest(168).sum() / 100_000
+    assert round(100 * share, 1) == 42.7
+    best = stats[stats["num_ratings"] > 20]["mean_rating"]
+    assert movies["title"][best.idxmax()] == "Close Shave, A (1995)"
+    assert round(best.max(), 3) == 4.491
+    assert round(stats["num_ratings"].corr(stats["mean_rating"]), 2) == 0.43
+
+
+def test_genres_lists_and_indicators_agree(movielens):
+    movies = movielens.movies
+    for genre in GENRES:
+        assert movies[genre].tolist() == [int(genre in genres) for genres in movies["genres"]]
+    # Two names with a hyphen, which splitting on "-" would lose.
+    assert (movies["Sci-Fi"] + movies["Film-Noir"] > 0).sum() == 123
+
+
+def test_colour_genre_is_the_rarest(movielens):
+    movies = movielens.movies
+    counts = movies[GENRES].sum()
+    for movie in movies.itertuples():
+        assert movie.genre in movie.genres
+        assert counts[movie.genre] == min(counts[genre] for genre in movie.genres)
+
+
+def test_titles_outside_ascii_survive(movielens):
+    assert "Misérables, Les (1995)" in set(movielens.movies["title"])
+
+
+def test_row_i_is_id_i_is_enforced(movielens):
+    with pytest.raises(ValueError, match=r"users\.user_id should be the row numbers"):
+        MovieLens(movielens.users.iloc[::-1], movielens.movies, movielens.ratings)
+    wrong = movielens.ratings.head(3).assign(movie_id=[0, 1682, 1])
+    with pytest.raises(ValueError, match=r"0\.\.1681\. Received: 1682 in row 1"):
+        MovieLens(movielens.users, movielens.movies, wrong)
+
+
+@pytest.mark.parametrize("module", ["cfutils", "cfutils.data", "cfutils.charts"])
+def test_import_loads_no_tensorflow(module):
+    code = f"import sys, {module}; print('tensorflow' in sys.modules, 'requests' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_modules_are_reached_through_the_package():
+    import cfutils
+
+    assert cfutils.data is cfdata
+    assert "data" in dir(cfutils)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = cfutils.nothing
+
+
+# Your own ratings ---------------------------------------------------------------------------------
+
+BOOKS = pd.DataFrame(
+    {
+        "reader": ["zoe", "adam", "zoe"],
+        "book": [70, 7, 7],
+        "stars": [4.5, 1, 3],
+        "when": ["mon", "tue", "wed"],
+    }
+)
+COLUMNS = {"user": "reader", "item": "book", "rating": "stars"}
+
+
+def test_load_ratings_makes_contiguous_ids_in_sorted_order():
+    data = load_ratings(BOOKS, **COLUMNS, timestamp="when")
+    assert data.users["original_id"].tolist() == ["adam", "zoe"]
+    assert data.movies["original_id"].tolist() == [7, 70]
+    assert data.movies["title"].tolist() == ["7", "70"]
+    expected = pd.DataFrame(
+        {
+            "user_id": [1, 0, 1],
+            "movie_id": [1, 0, 0],
+            "rating": [4.5, 1.0, 3.0],
+            "timestamp": ["mon", "tue", "wed"],
+        }
+    )
+    assert_frame_equal(data.ratings, expected)
+
+
+def test_load_ratings_leaves_its_input_alone():
+    before = BOOKS.copy()
+    load_ratings(BOOKS, **COLUMNS)
+    assert_frame_equal(BOOKS, before)
+
+
+@given(
+    pairs=st.lists(st.tuples(st.text(max_size=3), st.integers()), min_size=1, unique=True),
+    seed=st.integers(0, 100),
+)
+def test_load_ratings_loses_nothing(pairs, seed):
+    table = pd.DataFrame(pairs, columns=["user_id", "item_id"])
+    table["rating"] = np.random.default_rng(seed).normal(size=len(table))
+    data = load_ratings(table)
+    back = pd.DataFrame(
+        {
+            "user_id": data.users["original_id"].to_numpy()[data.ratings["user_id"]],
+            "item_id": data.movies["original_id"].to_numpy()[data.ratings["movie_id"]],
+            "rating": data.ratings["rating"],
+        }
+    )
+    assert back["user_id"].tolist() == table["user_id"].tolist()
+    assert back["item_id"].tolist() == table["item_id"].tolist()
+    assert back["rating"].tolist() == table["rating"].tolist()
+
+
+def test_csv_ids_become_numbers_only_where_nothing_is_lost(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item_id,rating\n007,3,5\n7,12,4\nNA,-1,2\n")
+    data = load_ratings(path)
+    assert data.users["original_id"].tolist() == ["007", "7", "NA"]
+    assert data.movies["original_id"].tolist() == [-1, 3, 12]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user_id,rating\n1,2\n", r"item='item_id' should be a column.*user_id, rating"),
+        ("user_id,item_id,rating\n", "at least one rating"),
+        ("user_id,item_id,rating\n1,2,3\n1,,3\n", r"item_id should not be missing.*row 1"),
+        ("user_id,item_id,rating\n1,2,\n", r"rating should be a finite number.*nan.*row 0"),
+        ("user_id,item_id,rating\n1,2,good\n", r"finite number. Received: good in row 0"),
+        ("user_id,item_id,rating\n1,2,3\n1,3,inf\n", r"finite number.*inf.*row 1"),
+        ("user_id,item_id,rating\n1,2,3\n1,2,4\n", r"unique.*\(1, 2\) again in row 1.*drop_dup"),
+    ],
+)
+def test_bad_tables_are_refused_with_row_and_value(tmp_path, text, message):
+    path = tmp_path / "ratings.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_ratings(path)
+
+
+def test_one_column_cannot_play_two_roles():
+    with pytest.raises(ValueError, match="different columns"):
+        load_ratings(BOOKS, user="reader", item="reader", rating="stars")
+
+
+# Split and counts ---------------------------------------------------------------------------------
+
+
+def test_split_is_disjoint_complete_and_repeatable(movielens):
+    train, test = split_ratings(movielens.ratings, test_fraction=0.1, seed=3)
+    assert (len(train), len(test)) == (90_000, 10_000)
+    both = pd.concat([train, test]).sort_values(["user_id", "movie_id"], ignore_index=True)
+    whole = movielens.ratings.sort_values(["user_id", "movie_id"], ignore_index=True)
+    assert_frame_equal(both, whole)
+    again = split_ratings(movielens.ratings, test_fraction=0.1, seed=3)
+    assert_frame_equal(again[1], test)
+    other = split_ratings(movielens.ratings, test_fraction=0.1, seed=4)
+    assert not other[1].equals(test)
+
+
+def test_split_is_random_over_users(movielens):
+    _, test = split_ratings(movielens.ratings, test_fraction=0.1, seed=0)
+    # A user with 737 ratings keeps 73.7 of them in the test part, give or take five deviations of
+    # the hypergeometric distribution, sqrt(737 * 0.1 * 0.9) = 8.1.
+    most_active = movielens.ratings["user_id"].value_counts().index[0]
+    assert abs((test["user_id"] == most_active).sum() - 73.7) < 5 * 8.1
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, 0.1])
+def test_split_refuses_to_leave_a_side_empty(fraction):
+    three = pd.DataFrame({"rating": [1, 2, 3]})
+    with pytest.raises(ValueError, match=f"Received: {fraction} of 3 ratings"):
+        split_ratings(three, test_fraction=fraction, seed=0)
+
+
+def test_rating_stats_of_three_movies():
+    ratings = pd.DataFrame({"movie_id": [2, 0, 2], "rating": [1.0, 4.0, 2.0]})
+    stats = rating_stats(ratings, "movie_id", 3)
+    assert stats["num_ratings"].tolist() == [1, 0, 2]
+    assert stats["mean_rating"][0] == 4.0
+    assert np.isnan(stats["mean_rating"][1])
+    assert stats["mean_rating"][2] == 1.5  # (1 + 2) / 2
+
+
+def test_rating_stats_refuses_ids_out_of_range():
+    ratings = pd.DataFrame({"movie_id": [5], "rating": [1.0]})
+    with pytest.raises(ValueError, match=r"movie_id should lie in 0\.\.4. Received: 5"):
+        rating_stats(ratings, "movie_id", 5)
+
+
+def test_explicit_path_is_only_read(tmp_path, movielens):
+    with pytest.raises(cfdata.DataError, match=r"should hold MovieLens 100K.*Missing"):
+        load_movielens(tmp_path)
+    assert list(tmp_path.iterdir()) == []

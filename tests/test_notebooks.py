@@ -1,0 +1,144 @@
+"""What is committed of the notebooks, and the tool that runs them."""
+
+import importlib.util
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+VEGALITE = "application/vnd.vegalite.v5+json"
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_outputs_are_those_of_one_clean_run(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+
+
+def test_outputs_carry_no_machine_path_time_or_html_chart(notebook):
+    for cell in code_cells(notebook):
+        text = json.dumps(cell.outputs)
+        assert not re.search(r"/(home|root|tmp|work|Users)/\w", text)
+        assert " object at 0x" not in text
+        assert "execution" not in cell.metadata
+        for output in cell.outputs:
+            assert "vega" not in output.get("data", {}).get("text/html", "")
+
+
+def test_every_chart_has_a_picture_beside_it_and_a_title(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if VEGALITE in data:
+                assert set(data) == {VEGALITE, "image/png", "text/plain"}
+                assert data["text/plain"] != "Chart: a chart"
+
+
+def test_file_is_small():
+    for path in NOTEBOOKS:
+        assert path.stat().st_size < 3_000_000, path.name
+
+
+def test_style_of_the_series(notebook):
+    assert re.match(r"# .*\?\n", notebook.cells[0].source)  # the title is a question
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert "## Summary" in text
+    assert "## Exercises" in text
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 20, cell.source
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location("run", ROOT / "tools" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_notebook(path, sources):
+    cells = [nbformat.v4.new_markdown_cell("# Why?\nBecause.")]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+
+def run_tool(monkeypatch, folder, *arguments):
+    tool = load_tool()
+    monkeypatch.setattr(tool, "NOTEBOOKS", folder)
+    monkeypatch.setattr(tool, "RUN_TIMES", folder / "run_times.json")
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    tool.main()
+
+
+def test_a_failing_cell_stops_with_its_name_and_traceback(tmp_path, monkeypatch):
+    write_notebook(tmp_path / "01_bad.ipynb", ["x = 1", "x / 0", "x = 2"])
+    with pytest.raises(SystemExit) as caught:
+        run_tool(monkeypatch, tmp_path, "--output", str(tmp_path / "site"))
+    message = str(caught.value)
+    assert "01_bad.ipynb failed in cell 3 of 4" in message
+    assert "ZeroDivisionError" in message
+    assert not (tmp_path / "site").exists()
+
+
+def test_only_runs_what_it_names(tmp_path, monkeypatch, capsys):
+    write_notebook(tmp_path / "01_one.ipynb", ["1 + 1"])
+    write_notebook(tmp_path / "02_two.ipynb", ["raise ValueError"])
+    run_tool(monkeypatch, tmp_path, "--only", "01", "--output", str(tmp_path / "site"))
+    assert sorted(p.name for p in (tmp_path / "site").glob("*.html")) == [
+        "01_one.html",
+        "index.html",
+    ]
+    assert "not run yet" in (tmp_path / "site" / "index.html").read_text()
+    assert "01_one: cell 2 of 2" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"No notebook starts with '9'. There are: 01_one, 02_two"):
+        run_tool(monkeypatch, tmp_path, "--only", "9")
+
+
+def test_in_place_keeps_outputs_without_times_and_paths(tmp_path, monkeypatch):
+    path = tmp_path / "01_one.ipynb"
+    write_notebook(path, ["1 + 1"])
+    run_tool(monkeypatch, tmp_path, "--in-place")
+    done = nbformat.read(path, as_version=4)
+    assert done.cells[1].outputs[0].data["text/plain"] == "2"
+    assert "execution" not in done.cells[1].metadata
+    assert list(json.loads((tmp_path / "run_times.json").read_text())) == ["01_one"]
+
+
+def test_formulas_become_mathml():
+    html = load_tool().markdown_to_html("the mean $\\frac{a}{b}$\n\n$$x^2$$")
+    assert html.count("<math") == 2
+    assert "<mfrac>" in html
+    assert "$" not in html
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="make is not part of Windows")
+def test_an_unsupported_interpreter_is_refused_first(tmp_path):
+    old = tmp_path / "python3.8"
+    old.write_text('#!/bin/sh\ncase "$1" in --version) echo "Python 3.8.18";; *) exit 1;; esac\n')
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "run", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "needs Python 3.11, 3.12 or 3.13; found: Python 3.8.18" in done.stdout
+    assert not (tmp_path / "venv").exists()

