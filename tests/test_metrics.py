@@ -116,7 +116,7 @@ def test_bad_scores_are_refused():
         ranking_metrics(np.array([[1, np.nan, 2]]), train, test, 3)
     with pytest.raises(ValueError, match=r"shape \[1, 3\].*Received: \[1, 2\]"):
         ranking_metrics(np.ones((1, 2)), train, test, 3)
-    with pytest.raises(ValueError, match="relevant_rating=4.*highest 3"):
+    with pytest.raises(ValueError, match=r"relevant_rating=4.*highest 3"):
         ranking_metrics(np.ones((1, 3)), train, ratings((0, 2, 3)), 3)
 
 
