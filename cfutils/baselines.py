@@ -13,14 +13,14 @@ def fit_biases(train, num_users, num_items, *, damping=5.0):
     mean of r - mu - b_j over the user's ratings; damped means that ``damping`` zeros are added.
 
     Args:
-      train: frame with ``user_id``, ``movie_id`` and ``rating``.
-      num_users: number of users.
-      num_items: number of movies.
-      damping: how many ratings without any bias are imagined; 0 for plain means.
+        train: frame with ``user_id``, ``movie_id`` and ``rating``.
+        num_users: number of users.
+        num_items: number of movies.
+        damping: how many ratings without any bias are imagined; 0 for plain means.
 
     Returns:
-      ``(mean, user_biases [num_users], item_biases [num_items])``; a row without ratings has bias
-      0. The prediction for a pair is ``mean + user_biases[i] + item_biases[j]``.
+        ``(mean, user_biases [num_users], item_biases [num_items])``; a row without ratings has bias
+        0. The prediction for a pair is ``mean + user_biases[i] + item_biases[j]``.
 
     Source: Koren and Bell, Advances in Collaborative Filtering, 2011, section 2.1.
     """
@@ -41,7 +41,7 @@ def popularity_scores(train, num_users, num_items):
     """The number of training ratings of each movie, as the score of every user.
 
     Returns:
-      An array [num_users, num_items] in which all rows are the same (a view, not a copy).
+        An array [num_users, num_items] in which all rows are the same (a view, not a copy).
     """
     counts = rating_stats(train, "movie_id", num_items)["num_ratings"].to_numpy()
     return np.broadcast_to(counts, (num_users, num_items))
@@ -54,14 +54,14 @@ def ease_scores(train, num_users, num_items, *, l2, binary=True):
     P = (X'X + l2 I)^-1 the solution is B_ij = -P_ij / P_jj off the diagonal, and the scores are XB.
 
     Args:
-      train: frame with ``user_id``, ``movie_id`` and ``rating``.
-      num_users: number of users.
-      num_items: number of movies.
-      l2: strength of the penalty, above 0; hundreds for binary histories, thousands for ratings.
-      binary: whether a history says only what was rated, rather than how.
+        train: frame with ``user_id``, ``movie_id`` and ``rating``.
+        num_users: number of users.
+        num_items: number of movies.
+        l2: strength of the penalty, above 0; hundreds for binary histories, thousands for ratings.
+        binary: whether a history says only what was rated, rather than how.
 
     Returns:
-      An array [num_users, num_items].
+        An array [num_users, num_items].
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019, equation 8.
     Cost: O(num_items^3) time and O(num_items^2) memory.

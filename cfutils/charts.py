@@ -67,16 +67,16 @@ def bars(frame, x, y, *, title, x_title, y_title, subtitle=""):
     """Bars of values that the frame already holds, one per row, in the order of the rows.
 
     Args:
-      frame: a frame with the columns ``x`` (any kind, shown as text) and ``y`` (numbers).
-      x: the column of the categories.
-      y: the column of the heights.
-      title: what is seen, in words.
-      x_title: title of the x axis, with its unit.
-      y_title: title of the y axis, with its unit.
-      subtitle: what to look at, in smaller letters.
+        frame: a frame with the columns ``x`` (any kind, shown as text) and ``y`` (numbers).
+        x: the column of the categories.
+        y: the column of the heights.
+        title: what is seen, in words.
+        x_title: title of the x axis, with its unit.
+        y_title: title of the y axis, with its unit.
+        subtitle: what to look at, in smaller letters.
 
     Returns:
-      An ``altair.Chart``.
+        An ``altair.Chart``.
     """
     data = frame[[x, y]].round(4).assign(**{x: frame[x].astype(str)})
     return (
@@ -98,16 +98,16 @@ def sliced_histograms(stats, key, category, *, title, unit, step=25):
     all rows in grey: both are percentages of their own group, so small groups compare with large.
 
     Args:
-      stats: one row per (key, category): ``num_ratings`` and ``mean_rating`` of the key, repeated
-        for each of its categories. A key with several categories counts once in any selection.
-      key: the column that identifies a user or movie.
-      category: the column to slice by.
-      title: what is seen, in words.
-      unit: what a row is, in the plural, for the axes ("users").
-      step: width of a bin of ``num_ratings``.
+        stats: one row per (key, category): ``num_ratings`` and ``mean_rating`` of the key, repeated
+            for each of its categories. A key with several categories counts once in any selection.
+        key: the column that identifies a user or movie.
+        category: the column to slice by.
+        title: what is seen, in words.
+        unit: what a row is, in the plural, for the axes ("users").
+        step: width of a bin of ``num_ratings``.
 
     Returns:
-      An ``altair.HConcatChart``.
+        An ``altair.HConcatChart``.
     """
     columns = [key, category, "num_ratings", "mean_rating"]
     data = stats[columns].dropna().round({"mean_rating": 3})
@@ -168,17 +168,17 @@ def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
     """One point per row with its title as tooltip.
 
     Args:
-      frame: a frame with the columns ``title``, ``x`` and ``y`` (numbers; positive for ``log_x``).
-      x: the column of the x axis.
-      y: the column of the y axis.
-      title: what is seen, in words.
-      x_title: title of the x axis, with its unit.
-      y_title: title of the y axis, with its unit.
-      log_x: whether the x axis is logarithmic.
-      subtitle: what to look at, in smaller letters.
+        frame: a frame with the columns ``title``, ``x`` and ``y`` (positive for ``log_x``).
+        x: the column of the x axis.
+        y: the column of the y axis.
+        title: what is seen, in words.
+        x_title: title of the x axis, with its unit.
+        y_title: title of the y axis, with its unit.
+        log_x: whether the x axis is logarithmic.
+        subtitle: what to look at, in smaller letters.
 
     Returns:
-      An ``altair.Chart``; drag and wheel move and zoom it.
+        An ``altair.Chart``; drag and wheel move and zoom it.
     """
     data = frame[["title", x, y]].dropna().round(3)
     scale = alt.Scale(type="log" if log_x else "linear", nice=not log_x)
@@ -198,47 +198,135 @@ def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
     )
 
 
-def sparsity(density, *, title, subtitle=""):
-    """The filled share of the ratings matrix, block by block.
+def heatmap(
+    frame,
+    x,
+    y,
+    value,
+    *,
+    title,
+    x_title,
+    y_title,
+    value_title,
+    domain,
+    panel=None,
+    value_format=".1%",
+    subtitle="",
+):
+    """A matrix as a picture, one colour per cell.
 
     Args:
-      density: one row per block: ``users`` and ``items`` (first row and column of the block, after
-        sorting by number of ratings) and ``density`` (share of its cells with a rating, 0 to 1).
-      title: what is seen, in words.
-      subtitle: what to look at, in smaller letters.
+        frame: one row per cell with the columns ``x``, ``y``, ``value`` and ``panel``.
+        x: the column of the matrix columns, in their order.
+        y: the column of the matrix rows, in their order.
+        value: the column of the numbers.
+        title: what is seen, in words.
+        x_title: what a matrix column is.
+        y_title: what a matrix row is.
+        value_title: title of the colour legend, with its unit.
+        domain: the two values of the lightest and the darkest colour.
+        panel: the column that names the matrix, for several side by side; None for one.
+        value_format: how tooltips and legend write the value (a D3 format).
+        subtitle: what to look at, in smaller letters.
 
     Returns:
-      An ``altair.Chart``.
+        An ``altair.Chart``.
     """
-    return (
-        alt.Chart(density.round(4), title=alt.Title(title, subtitle=subtitle))
+    columns = [x, y, value] + ([panel] if panel else [])
+    color = alt.Color(
+        f"{value}:Q",
+        title=value_title,
+        scale=alt.Scale(range=["#f7f7f7", "#08306b"], domain=list(domain), clamp=True),
+        legend=alt.Legend(format=value_format),
+    )
+    chart = (
+        alt.Chart(frame[columns].round(4))
         .mark_rect()
         .encode(
-            x=alt.X("items:O", title="movies, most rated first", axis=alt.Axis(labelOverlap=True)),
-            y=alt.Y("users:O", title="users, most active first", axis=alt.Axis(labelOverlap=True)),
-            color=alt.Color(
-                "density:Q",
-                title="cells filled",
-                scale=alt.Scale(range=["#f7f7f7", "#08306b"], domain=[0, 1]),
-                legend=alt.Legend(format="%"),
-            ),
-            tooltip=["items:O", "users:O", alt.Tooltip("density:Q", format=".1%")],
+            x=alt.X(f"{x}:O", title=x_title, axis=alt.Axis(labelOverlap=True, labelAngle=0)),
+            y=alt.Y(f"{y}:O", title=y_title, axis=alt.Axis(labelOverlap=True)),
+            color=color,
+            tooltip=[f"{x}:O", f"{y}:O", alt.Tooltip(f"{value}:Q", format=value_format)],
         )
-        .properties(width=480, height=300)
+        .properties(width=220 if panel else 480, height=220 if panel else 300)
     )
+    if panel:
+        chart = chart.facet(alt.Column(f"{panel}:N", title=None, sort=list(frame[panel].unique())))
+    return chart.properties(title=alt.Title(title, subtitle=subtitle))
+
+
+def lines(
+    frame,
+    x,
+    y,
+    series,
+    *,
+    title,
+    x_title,
+    y_title,
+    log_x=False,
+    log_y=False,
+    panel=None,
+    y_domain=None,
+    points=False,
+    subtitle="",
+):
+    """One line per series, drawn through the rows in the order of x.
+
+    Args:
+        frame: a tidy frame with the columns ``x``, ``y``, ``series`` and ``panel``.
+        x: the column of the x axis (numbers, positive for ``log_x``).
+        y: the column of the y axis (numbers, positive for ``log_y``).
+        series: the column that names the line; colours follow the order of first appearance.
+        title: what is seen, in words.
+        x_title: title of the x axis, with its unit.
+        y_title: title of the y axis, with its unit.
+        log_x: whether the x axis is logarithmic.
+        log_y: whether the y axis is logarithmic.
+        panel: the column that names the panel, for several side by side; None for one.
+        y_domain: lowest and highest y that is drawn; what lies beyond is cut off.
+        points: whether the rows are marked on the lines.
+        subtitle: what to look at, in smaller letters.
+
+    Returns:
+        An ``altair.Chart``.
+    """
+    columns = [x, y, series] + ([panel] if panel else [])
+    data = frame[columns].dropna()
+    data[[x, y]] = data[[x, y]].map(lambda value: float(f"{value:.4g}"))
+    y_scale = {"zero": False, "type": "log" if log_y else "linear"}
+    if y_domain is not None:
+        y_scale |= {"domain": list(y_domain), "nice": False}
+    names = list(frame[series].unique())
+    chart = (
+        alt.Chart(data)
+        .mark_line(clip=True, point=points)
+        .encode(
+            x=alt.X(f"{x}:Q", title=x_title, scale=alt.Scale(type="log" if log_x else "linear")),
+            y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(**y_scale)),
+            color=alt.Color(f"{series}:N", title=None, sort=names),
+            tooltip=[f"{series}:N", f"{x}:Q", f"{y}:Q"],
+        )
+    )
+    if panel:
+        order = list(frame[panel].unique())
+        chart = chart.properties(width=280, height=220)
+        chart = chart.facet(alt.Column(f"{panel}:N", title=None, sort=order))
+        chart = chart.resolve_scale(x="independent")
+    return chart.properties(title=alt.Title(title, subtitle=subtitle))
 
 
 def long_tail(stats, *, title, subtitle=""):
     """The share of all ratings that the most rated movies hold.
 
     Args:
-      stats: a frame with ``num_ratings`` per movie.
-      title: what is seen, in words.
-      subtitle: what to look at, in smaller letters.
+        stats: a frame with ``num_ratings`` per movie.
+        title: what is seen, in words.
+        subtitle: what to look at, in smaller letters.
 
     Returns:
-      An ``altair.LayerChart``: movies, most rated first, against their cumulated share of the
-      ratings, with the line that equal popularity would give in grey.
+        An ``altair.LayerChart``: movies, most rated first, against their cumulated share of the
+        ratings, with the line that equal popularity would give in grey.
     """
     counts = stats["num_ratings"].sort_values(ascending=False, ignore_index=True)
     shares = (counts.cumsum() / counts.sum()).rename("ratings").rename_axis("rank").reset_index()

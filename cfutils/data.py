@@ -59,16 +59,16 @@ class MovieLens:
     """Users, movies and ratings, with 0-based ids: row i is id i.
 
     Attributes:
-      users: one row per user: ``user_id`` (0..N-1), ``original_id``; from MovieLens also ``age`` in
-        years, ``gender``, ``occupation``, ``zip_code``.
-      movies: one row per movie: ``movie_id`` (0..M-1), ``original_id``, ``title``; from MovieLens
-        also ``year`` (missing for one movie), ``genres`` (a list), ``genre`` (the movie's rarest
-        genre, for colouring) and one 0/1 column per genre of ``GENRES``.
-      ratings: one row per rating, in the order of the source: ``user_id``, ``movie_id``, ``rating``
-        and, where the source has one, ``timestamp``.
+        users: one row per user: ``user_id`` (0..N-1), ``original_id``; from MovieLens also
+            ``age`` in years, ``gender``, ``occupation``, ``zip_code``.
+        movies: one row per movie: ``movie_id`` (0..M-1), ``original_id``, ``title``; from
+            MovieLens also ``year`` (missing for one movie), ``genres`` (a list), ``genre`` (the
+            movie's rarest genre, for colouring) and one 0/1 column per genre of ``GENRES``.
+        ratings: one row per rating, in the order of the source: ``user_id``, ``movie_id``,
+            ``rating`` and, where the source has one, ``timestamp``.
 
     Raises:
-      ValueError: if the ids are not the row numbers, or a rating refers to no row.
+        ValueError: if the ids are not the row numbers, or a rating refers to no row.
     """
 
     users: pd.DataFrame
@@ -113,16 +113,16 @@ def load_movielens(path=None):
     copy that was altered is set aside and fetched again, with a warning.
 
     Args:
-      path: a folder or zip file with the data, in GroupLens' layout or that of the package index.
-        It is only read: nothing is fetched, and an altered copy is an error.
+        path: a folder or zip file with the data, in GroupLens' layout or that of the package index.
+            It is only read: nothing is fetched, and an altered copy is an error.
 
     Returns:
-      A ``MovieLens`` of 943 users, 1,682 movies and 100,000 ratings from 1 to 5 with timestamps in
-      UTC, the same to the last character from every source.
+        A ``MovieLens`` of 943 users, 1,682 movies and 100,000 ratings from 1 to 5 with timestamps
+        in UTC, the same to the last character from every source.
 
     Raises:
-      DataError: if no source could be had (the message lists each one that was tried and how to
-        help), or ``path`` holds something else than MovieLens 100K.
+        DataError: if no source could be had (the message lists each one that was tried and how to
+            help), or ``path`` holds something else than MovieLens 100K.
 
     Source: Harper and Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
     Cost: O(number of ratings), about half a second.
@@ -164,21 +164,21 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
     """Loads a table of ratings with ids of any kind.
 
     Args:
-      table: a frame, or the path of a CSV file with a header line. Ids may be strings or numbers
-        with gaps; in a CSV file they are numbers only where nothing is lost by it ("007" stays a
-        string). Each (user, item) pair stands once.
-      user: name of the column of user ids.
-      item: name of the column of item ids.
-      rating: name of the column of ratings: finite numbers, on any scale.
-      timestamp: name of a column to keep as ``timestamp``, as it is; None for none.
+        table: a frame, or the path of a CSV file with a header line. Ids may be strings or numbers
+            with gaps; in a CSV file they are numbers only where nothing is lost by it ("007" stays
+            a string). Each (user, item) pair stands once.
+        user: name of the column of user ids.
+        item: name of the column of item ids.
+        rating: name of the column of ratings: finite numbers, on any scale.
+        timestamp: name of a column to keep as ``timestamp``, as it is; None for none.
 
     Returns:
-      A ``MovieLens`` whose 0-based ids follow the sorted original ids; ``movies.title`` is the
-      original id as text. Columns not named here are left out.
+        A ``MovieLens`` whose 0-based ids follow the sorted original ids; ``movies.title`` is the
+        original id as text. Columns not named here are left out.
 
     Raises:
-      ValueError: if a column is missing, the table is empty, an id is missing, a rating is not a
-        finite number or a pair stands twice; the message names the column, row and value.
+        ValueError: if a column is missing, the table is empty, an id is missing, a rating is not a
+            finite number or a pair stands twice; the message names the column, row and value.
 
     Cost: O(n log n) time and O(n) memory for n ratings.
     """
@@ -237,18 +237,18 @@ def split_ratings(ratings, *, test_fraction=0.1, seed):
     """Splits ratings at random, row by row, into a training and a test frame.
 
     Args:
-      ratings: a frame with one row per rating.
-      test_fraction: share of the rows that go to the test frame, between 0 and 1; rounded to the
-        nearest whole number of rows.
-      seed: an integer; the same seed gives the same split.
+        ratings: a frame with one row per rating.
+        test_fraction: share of the rows that go to the test frame, between 0 and 1; rounded to the
+            nearest whole number of rows.
+        seed: an integer; the same seed gives the same split.
 
     Returns:
-      ``(train, test)``, disjoint, together all rows; each in the order of ``ratings`` with a new
-      index. Some users and movies may have no row in one of them, so pass ``num_users`` and
-      ``num_items`` on explicitly.
+        ``(train, test)``, disjoint, together all rows; each in the order of ``ratings`` with a new
+        index. Some users and movies may have no row in one of them, so pass ``num_users`` and
+        ``num_items`` on explicitly.
 
     Raises:
-      ValueError: if ``test_fraction`` leaves one of the two frames empty.
+        ValueError: if ``test_fraction`` leaves one of the two frames empty.
     """
     num_test = round(test_fraction * len(ratings)) if 0 < test_fraction < 1 else 0
     if not 0 < num_test < len(ratings):
@@ -269,16 +269,16 @@ def rating_stats(ratings, by, num_rows):
     """Counts and means of the ratings per user or per movie.
 
     Args:
-      ratings: a frame with the column ``rating`` and the column named by ``by``.
-      by: ``"user_id"`` or ``"movie_id"``.
-      num_rows: number of users or movies, with or without ratings.
+        ratings: a frame with the column ``rating`` and the column named by ``by``.
+        by: ``"user_id"`` or ``"movie_id"``.
+        num_rows: number of users or movies, with or without ratings.
 
     Returns:
-      A frame whose row i is id i: ``num_ratings`` and ``mean_rating``, which is NaN without a
-      rating.
+        A frame whose row i is id i: ``num_ratings`` and ``mean_rating``, which is NaN without a
+        rating.
 
     Raises:
-      ValueError: if an id is not in 0..num_rows-1.
+        ValueError: if an id is not in 0..num_rows-1.
     """
     groups = ratings.groupby(by)["rating"]
     stats = pd.DataFrame({"num_ratings": groups.size(), "mean_rating": groups.mean()})

@@ -15,20 +15,20 @@ def rank_candidates(scores, train, user_ids, num_items, *, k=10, seed=0):
     are popular, so an order by id would reward a model that knows nothing.
 
     Args:
-      scores: an array [num_users, num_items], or a function that takes an array of n user ids and
-        returns their scores [n, num_items]; higher is better. The function is called with blocks
-        of users, so that memory stays O(1,024 num_items).
-      train: frame with ``user_id`` and ``movie_id`` of what is left out.
-      user_ids: array [n] of the users to rank for.
-      num_items: number of movies.
-      k: length of a list.
-      seed: of the order among equal scores.
+        scores: an array [num_users, num_items], or a function that takes an array of n user ids and
+            returns their scores [n, num_items]; higher is better. The function is called with
+            blocks of users, so that memory stays O(1,024 num_items).
+        train: frame with ``user_id`` and ``movie_id`` of what is left out.
+        user_ids: array [n] of the users to rank for.
+        num_items: number of movies.
+        k: length of a list.
+        seed: of the order among equal scores.
 
     Returns:
-      Movie ids [n, k], best first; -1 where a user has fewer than k candidates.
+        Movie ids [n, k], best first; -1 where a user has fewer than k candidates.
 
     Raises:
-      ValueError: if a score is NaN, or the scores have the wrong shape.
+        ValueError: if a score is NaN, or the scores have the wrong shape.
 
     Cost: O(n num_items) time.
     """
@@ -68,16 +68,16 @@ def ranking_metrics(scores, train, test, num_items, *, k=10, relevant_rating=4.0
       NDCG = sum over hits of 1/log2(p+1)  /  sum over p = 1..min(k, R) of 1/log2(p+1).
 
     Args:
-      scores: as for ``rank_candidates``.
-      train: frame with ``user_id`` and ``movie_id``; never candidates.
-      test: frame with ``user_id``, ``movie_id`` and ``rating``.
-      num_items: number of movies.
-      k: length of the lists.
-      relevant_rating: the lowest rating that counts as relevant.
+        scores: as for ``rank_candidates``.
+        train: frame with ``user_id`` and ``movie_id``; never candidates.
+        test: frame with ``user_id``, ``movie_id`` and ``rating``.
+        num_items: number of movies.
+        k: length of the lists.
+        relevant_rating: the lowest rating that counts as relevant.
 
     Returns:
-      A frame with one row per user with a relevant movie, by ``user_id``: ``num_relevant``,
-      ``recall``, ``ndcg``, ``precision``. A model's figure is the mean over users.
+        A frame with one row per user with a relevant movie, by ``user_id``: ``num_relevant``,
+        ``recall``, ``ndcg``, ``precision``. A model's figure is the mean over users.
 
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation, 2002 (binary gains).
     Cost: O(users num_items) time.
@@ -109,14 +109,14 @@ def chance_metrics(train, test, num_items, *, k=10, relevant_rating=4.0):
     probability R/C.
 
     Args:
-      train: as for ``ranking_metrics``.
-      test: as for ``ranking_metrics``.
-      num_items: number of movies.
-      k: length of the lists.
-      relevant_rating: the lowest rating that counts as relevant.
+        train: as for ``ranking_metrics``.
+        test: as for ``ranking_metrics``.
+        num_items: number of movies.
+        k: length of the lists.
+        relevant_rating: the lowest rating that counts as relevant.
 
     Returns:
-      A frame like that of ``ranking_metrics``.
+        A frame like that of ``ranking_metrics``.
     """
     relevant = _relevant(test, relevant_rating, num_items)
     seen = interactions(train, relevant.shape[0], num_items)
@@ -141,15 +141,15 @@ def mean_interval(values, confidence=0.95):
     """The mean of independent repetitions and its interval by Student's t distribution.
 
     Args:
-      values: one figure per repetition (seed or split), at least two. To compare two models, give
-        the differences on the same splits.
-      confidence: probability that such intervals cover the true mean.
+        values: one figure per repetition (seed or split), at least two. To compare two models, give
+            the differences on the same splits.
+        confidence: probability that such intervals cover the true mean.
 
     Returns:
-      A series with ``mean``, ``low``, ``high`` and ``n``.
+        A series with ``mean``, ``low``, ``high`` and ``n``.
 
     Raises:
-      ValueError: if there are fewer than two values, or one is not finite.
+        ValueError: if there are fewer than two values, or one is not finite.
     """
     values = np.asarray(values, dtype="float64")
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
@@ -163,14 +163,14 @@ def interactions(ratings, num_users, num_items, *, binary=True):
     """Ratings as a sparse matrix of histories.
 
     Args:
-      ratings: frame with ``user_id``, ``movie_id`` and, unless ``binary``, ``rating``; rows of
-        users beyond ``num_users`` are left out.
-      num_users: number of rows.
-      num_items: number of columns.
-      binary: whether an entry is 1, rather than the rating.
+        ratings: frame with ``user_id``, ``movie_id`` and, unless ``binary``, ``rating``; rows of
+            users beyond ``num_users`` are left out.
+        num_users: number of rows.
+        num_items: number of columns.
+        binary: whether an entry is 1, rather than the rating.
 
     Returns:
-      A SciPy CSR matrix [num_users, num_items], float32.
+        A SciPy CSR matrix [num_users, num_items], float32.
     """
     kept = ratings[ratings["user_id"] < num_users]
     values = np.ones(len(kept)) if binary else kept["rating"].to_numpy()

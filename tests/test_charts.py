@@ -34,13 +34,33 @@ def chart_of(name):
     if name == "scatter":
         options = {"title": "T", "x_title": "x", "y_title": "y", "log_x": True}
         return charts.scatter(frame, "num_ratings", "mean_rating", **options)
-    if name == "sparsity":
+    if name.startswith("heatmap"):
         blocks = pd.DataFrame({"users": [0, 0, 1], "items": [0, 1, 0], "density": [0.5, 0.25, 0]})
-        return charts.sparsity(blocks, title="T")
+        titles = {"title": "T", "x_title": "x", "y_title": "y", "value_title": "v"}
+        panel = "model" if name.endswith("panels") else None
+        blocks = blocks.assign(model="a", secret="not for the chart")
+        options = {"domain": (0, 1), "panel": panel, **titles}
+        return charts.heatmap(blocks, "items", "users", "density", **options)
+    if name.startswith("lines"):
+        options = {"title": "T", "x_title": "x", "y_title": "y"}
+        if name == "lines panels":
+            options |= {"panel": "title", "y_domain": (0, 5), "points": True}
+        else:
+            options |= {"log_x": True, "log_y": True}
+        return charts.lines(frame.head(4), "num_ratings", "mean_rating", "job", **options)
     return charts.long_tail(frame, title="T")
 
 
-NAMES = ["bars", "sliced_histograms", "scatter", "sparsity", "long_tail"]
+NAMES = [
+    "bars",
+    "sliced_histograms",
+    "scatter",
+    "heatmap",
+    "heatmap panels",
+    "lines",
+    "lines panels",
+    "long_tail",
+]
 
 
 @pytest.fixture
@@ -80,7 +100,7 @@ def test_notebooks_get_vegalite_5_a_picture_and_text_but_no_html(enabled, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_charts_draw_marks_in_vegalite_5(name):
     scene = vl_convert.vegalite_to_scenegraph(chart_of(name).to_dict(), vl_version="5.8")
-    assert len(list(rows_of(scene))) >= 3
+    assert len(list(rows_of(scene))) >= (2 if name == "lines" else 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
