@@ -12,7 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+# One stamp per interpreter, so that naming another one installs anew.
+INSTALLED := $(VENV)/.installed-$(subst /,-,$(PYTHON))
 
 .PHONY: run test lab lint refresh lock data install
 run: data
@@ -45,9 +46,10 @@ install: $(INSTALLED)
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(or $(PYTHON),false) -c '$(SUPPORTED)' 2>/dev/null || { \
-		echo "This project needs Python 3.11, 3.12 or 3.13; found: $$($(or $(PYTHON),python3) --version 2>&1)."; \
+		echo "This project needs Python 3.11, 3.12 or 3.13; found:" \
+			"$$($(or $(PYTHON),python3) --version 2>&1 | head -n 1)."; \
 		echo "Install one of them, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

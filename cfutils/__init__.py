@@ -1,14 +1,14 @@
 """Learn, measure and use embedding-based recommendation.
 
-``cfutils`` backs a series of notebooks on MovieLens 100K and works on any table of (user, item,
-rating). Its modules are loaded when they are first used, so ``import cfutils`` is quick and
+`cfutils` backs a series of notebooks on MovieLens 100K and works on any table of (user, item,
+rating). Its modules are loaded when they are first used, so `import cfutils` is quick and
 TensorFlow is imported only by the modules that train.
 """
 
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["baselines", "charts", "data", "metrics"]
+__all__ = ["baselines", "charts", "data", "factorization", "losses", "metrics"]
 
 
 def __getattr__(name):

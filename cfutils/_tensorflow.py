@@ -1,6 +1,6 @@
 """Imports TensorFlow and Keras without the lines TensorFlow writes when it starts.
 
-The lines come from C++ and go straight to file descriptor 2, whatever ``TF_CPP_MIN_LOG_LEVEL``
+The lines come from C++ and go straight to file descriptor 2, whatever `TF_CPP_MIN_LOG_LEVEL`
 says, and from there into the outputs of notebooks. Only lines known to be harmless are dropped; all
 others are written again once the import is over.
 """
@@ -16,6 +16,7 @@ _KNOWN = re.compile(
     r"|oneDNN custom operations are on"
     r"|This TensorFlow binary is optimized"
     r"|To enable the following instructions"
+    r"|XLA service|StreamExecutor \[0\]: Host|Compiled cluster using XLA"
     r"|Could not find cuda drivers|Unable to register cu|cuda_executor.cc|failed call to cuInit"
 )
 
@@ -43,6 +44,7 @@ with quiet_start():
     import keras
     import tensorflow as tf
 
-    tf.constant(0.0) + 0.0  # the first operation starts the runtime, which has lines of its own
+    # The first operation and the first use of XLA have lines of their own.
+    tf.function(tf.identity, autograph=False, jit_compile=True)(tf.zeros([]))
 
 __all__ = ["keras", "quiet_start", "tf"]

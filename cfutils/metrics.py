@@ -11,14 +11,14 @@ _BLOCK = 1024
 def rank_candidates(scores, train, user_ids, num_items, *, k=10, seed=0):
     """The k best movies for each user, among those that are not in the user's training ratings.
 
-    Equal scores are put in a random order of the movies that ``seed`` fixes: in MovieLens low ids
+    Equal scores are put in a random order of the movies that `seed` fixes: in MovieLens low ids
     are popular, so an order by id would reward a model that knows nothing.
 
     Args:
         scores: an array [num_users, num_items], or a function that takes an array of n user ids and
             returns their scores [n, num_items]; higher is better. The function is called with
             blocks of users, so that memory stays O(1,024 num_items).
-        train: frame with ``user_id`` and ``movie_id`` of what is left out.
+        train: frame with `user_id` and `movie_id` of what is left out.
         user_ids: array [n] of the users to rank for.
         num_items: number of movies.
         k: length of a list.
@@ -61,23 +61,23 @@ def ranking_metrics(scores, train, test, num_items, *, k=10, relevant_rating=4.0
     """Recall, NDCG and precision at k of each user who has something relevant in the test ratings.
 
     The candidates are all movies outside the user's training ratings, and a movie is relevant if
-    the user gave it ``relevant_rating`` or more in the test ratings. With h the hits among the k
+    the user gave it `relevant_rating` or more in the test ratings. With h the hits among the k
     best candidates, R the number of relevant movies, and rank positions p = 1..k,
 
       recall = |h| / R,   precision = |h| / k,
       NDCG = sum over hits of 1/log2(p+1)  /  sum over p = 1..min(k, R) of 1/log2(p+1).
 
     Args:
-        scores: as for ``rank_candidates``.
-        train: frame with ``user_id`` and ``movie_id``; never candidates.
-        test: frame with ``user_id``, ``movie_id`` and ``rating``.
+        scores: as for `rank_candidates`.
+        train: frame with `user_id` and `movie_id`; never candidates.
+        test: frame with `user_id`, `movie_id` and `rating`.
         num_items: number of movies.
         k: length of the lists.
         relevant_rating: the lowest rating that counts as relevant.
 
     Returns:
-        A frame with one row per user with a relevant movie, by ``user_id``: ``num_relevant``,
-        ``recall``, ``ndcg``, ``precision``. A model's figure is the mean over users.
+        A frame with one row per user with a relevant movie, by `user_id`: `num_relevant`,
+        `recall`, `ndcg`, `precision`. A model's figure is the mean over users.
 
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation, 2002 (binary gains).
     Cost: O(users num_items) time.
@@ -109,14 +109,14 @@ def chance_metrics(train, test, num_items, *, k=10, relevant_rating=4.0):
     probability R/C.
 
     Args:
-        train: as for ``ranking_metrics``.
-        test: as for ``ranking_metrics``.
+        train: as for `ranking_metrics`.
+        test: as for `ranking_metrics`.
         num_items: number of movies.
         k: length of the lists.
         relevant_rating: the lowest rating that counts as relevant.
 
     Returns:
-        A frame like that of ``ranking_metrics``.
+        A frame like that of `ranking_metrics`.
     """
     relevant = _relevant(test, relevant_rating, num_items)
     seen = interactions(train, relevant.shape[0], num_items)
@@ -146,7 +146,7 @@ def mean_interval(values, confidence=0.95):
         confidence: probability that such intervals cover the true mean.
 
     Returns:
-        A series with ``mean``, ``low``, ``high`` and ``n``.
+        A series with `mean`, `low`, `high` and `n`.
 
     Raises:
         ValueError: if there are fewer than two values, or one is not finite.
@@ -163,8 +163,8 @@ def interactions(ratings, num_users, num_items, *, binary=True):
     """Ratings as a sparse matrix of histories.
 
     Args:
-        ratings: frame with ``user_id``, ``movie_id`` and, unless ``binary``, ``rating``; rows of
-            users beyond ``num_users`` are left out.
+        ratings: frame with `user_id`, `movie_id` and, unless `binary`, `rating`; rows of
+            users beyond `num_users` are left out.
         num_users: number of rows.
         num_items: number of columns.
         binary: whether an entry is 1, rather than the rating.

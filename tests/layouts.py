@@ -66,7 +66,7 @@ def zip_folder(folder, path, prefix):
 
 
 def write_wheel(data, folder):
-    """A wheel by the name of the one that carries the data, for pip to find in ``folder``."""
+    """A wheel by the name of the one that carries the data, for pip to find in `folder`."""
     files = write_recbole(data, folder / "files")
     path = zip_folder(
         files, folder / "recbole-1.2.1-py3-none-any.whl", "recbole/dataset_example/ml-100k/"

@@ -1,4 +1,5 @@
 import base64
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ def stats(rows=60):
             "job": rng.choice(["a", "b"], rows),
             "title": [f"Movie {i}" for i in range(rows)],
             "num_ratings": rng.integers(1, 300, rows),
-            "mean_rating": rng.uniform(1, 5, rows),
+            "mean_rating": rng.uniform(1, 5, rows).round(2),
             "secret": "not for the chart",
         }
     )
@@ -108,14 +109,29 @@ def test_charts_carry_only_the_columns_they_use(name):
     assert "not for the chart" not in chart_of(name).to_json()
 
 
-def test_histogram_shares_are_those_of_numpy():
+def test_histograms_are_those_of_numpy():
     frame = stats()
     chart = charts.sliced_histograms(frame, "user_id", "job", title="T", unit="users", step=25)
     scene = vl_convert.vegalite_to_scenegraph(chart.to_dict(), vl_version="5.8")
     drawn = [item.get("description", "") for item in rows_of(scene)]
-    counts, _ = np.histogram(frame["num_ratings"], bins=np.arange(0, 326, 25))
-    for share in counts[counts > 0] / len(frame):
-        assert any(f"{share:.1%}" in text for text in drawn)
+    for field, label, edges in (
+        ("num_ratings", "number of ratings", np.arange(0, 326, 25)),
+        ("mean_rating", "mean rating", np.arange(1, 5.1, 0.25)),
+    ):
+        bars = [
+            re.search(r"from: ([\d.]+); to: ([\d.]+); users: (\d+); share: ([\d.]+)%", text)
+            for text in drawn
+            if text.startswith(label)
+        ]
+        received = sorted(tuple(map(float, bar.groups())) for bar in bars)
+        counts, _ = np.histogram(frame[field], bins=edges)
+        expected = [
+            (low, high, count, round(100 * count / len(frame), 1))
+            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+            if count
+        ]
+        # each bar twice: all users in grey, and the selection, at first all users, in blue
+        np.testing.assert_allclose(received, sorted(expected * 2))
 
 
 def test_a_key_in_two_categories_counts_once():

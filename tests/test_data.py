@@ -90,6 +90,9 @@ def test_titles_outside_ascii_survive(movielens):
 def test_row_i_is_id_i_is_enforced(movielens):
     with pytest.raises(ValueError, match=r"users\.user_id should be the row numbers"):
         MovieLens(movielens.users.iloc[::-1], movielens.movies, movielens.ratings)
+    fractions = movielens.ratings.head(2).assign(movie_id=[0.5, np.nan])
+    with pytest.raises(ValueError, match=r"ratings\.movie_id should be integers"):
+        MovieLens(movielens.users, movielens.movies, fractions)
     wrong = movielens.ratings.head(3).assign(movie_id=[0, 1682, 1])
     with pytest.raises(ValueError, match=r"0\.\.1681\. Received: 1682 in row 1"):
         MovieLens(movielens.users, movielens.movies, wrong)
@@ -177,7 +180,11 @@ def test_csv_ids_become_numbers_only_where_nothing_is_lost(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user_id,rating\n1,2\n", r"item='item_id' should be a column.*user_id, rating"),
+        ("user_id,rating\n1,2\n", r"item='item_id' should be a column.*'user_id', 'rating'"),
+        ("user_id;item_id;rating\n1;2;3\n", r"user='user_id' should be a column.*sep="),
+        ("", r"ratings.csv should be a CSV file.*header line"),
+        ("user_id,item_id,rating\n0,2,3,9\n4,5,6,9\n", "more fields than the header"),
+        ("user_id,item_id,rating\n1,2,3\n4,5,6,9\n", r"ratings.csv should be a CSV.*line 3"),
         ("user_id,item_id,rating\n", "at least one rating"),
         ("user_id,item_id,rating\n1,2,3\n1,,3\n", r"item_id should not be missing.*row 1"),
         ("user_id,item_id,rating\n1,2,\n", r"rating should be a finite number.*nan.*row 0"),
@@ -191,6 +198,38 @@ def test_bad_tables_are_refused_with_row_and_value(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_ratings(path)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("user_id,item_id,rating\nAndré,2,3\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.csv should be a CSV file in UTF-8"):
+        load_ratings(path)
+
+
+def test_digits_of_other_scripts_stay_text(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item_id,rating\n1\u0662,1,5\n12,1,4\n", encoding="utf-8")
+    assert load_ratings(path).num_users == 2
+
+
+def test_a_missing_timestamp_leaves_the_others_numbers(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item_id,rating,at\n1,1,5,978300760\n2,1,4,\n")
+    times = load_ratings(path, timestamp="at").ratings["timestamp"]
+    assert times[0] == 978300760
+    assert np.isnan(times[1])
+
+
+def test_dates_are_not_ratings():
+    with pytest.raises(ValueError, match=r"stars should hold real numbers. Received: datetime64"):
+        load_ratings(BOOKS.assign(stars=pd.to_datetime("2020-01-01")), **COLUMNS)
+
+
+def test_a_doubled_column_is_refused():
+    doubled = pd.concat([BOOKS, BOOKS[["stars"]]], axis=1)
+    with pytest.raises(ValueError, match="'stars' should be one column"):
+        load_ratings(doubled, **COLUMNS)
 
 
 def test_one_column_cannot_play_two_roles():
@@ -243,7 +282,17 @@ def test_rating_stats_refuses_ids_out_of_range():
         rating_stats(ratings, "movie_id", 5)
 
 
-def test_explicit_path_is_only_read(tmp_path, movielens):
-    with pytest.raises(cfdata.DataError, match=r"should hold MovieLens 100K.*Missing"):
+@pytest.mark.parametrize("column", ["movie_id", "rating"])
+def test_rating_stats_refuses_gaps(column):
+    ratings = pd.DataFrame({"movie_id": [0, 1], "rating": [1.0, 2.0]}, dtype=float)
+    ratings.loc[1, column] = np.nan
+    with pytest.raises(ValueError, match=f"{column} should not be missing. Received: nan in row 1"):
+        rating_stats(ratings, "movie_id", 2)
+
+
+def test_explicit_path_is_only_read(tmp_path):
+    with pytest.raises(cfdata.DataError, match="Received: a folder without them"):
         load_movielens(tmp_path)
+    with pytest.raises(cfdata.DataError, match="no such folder or file"):
+        load_movielens(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []

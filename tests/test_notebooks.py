@@ -106,9 +106,25 @@ def test_only_runs_what_it_names(tmp_path, monkeypatch, capsys):
         "index.html",
     ]
     assert "not run yet" in (tmp_path / "site" / "index.html").read_text()
+    assert "02_two" not in (tmp_path / "site" / "01_one.html").read_text()
     assert "01_one: cell 2 of 2" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"No notebook starts with '9'. There are: 01_one, 02_two"):
         run_tool(monkeypatch, tmp_path, "--only", "9")
+
+
+def test_a_dead_kernel_is_named(tmp_path, monkeypatch):
+    write_notebook(tmp_path / "01_dies.ipynb", ["import os; os._exit(1)"])
+    with pytest.raises(SystemExit, match=r"01_dies.ipynb: the kernel died in cell 2 of 2"):
+        run_tool(monkeypatch, tmp_path, "--output", str(tmp_path / "site"))
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"cells": [], "nbformat": 4}'])
+def test_a_file_that_is_no_notebook_is_named_before_anything_runs(tmp_path, monkeypatch, content):
+    write_notebook(tmp_path / "01_one.ipynb", ["1 + 1"])
+    (tmp_path / "02_two.ipynb").write_text(content)
+    with pytest.raises(SystemExit, match=r"02_two.ipynb"):
+        run_tool(monkeypatch, tmp_path, "--only", "01", "--output", str(tmp_path / "site"))
+    assert not (tmp_path / "site").exists()
 
 
 def test_in_place_keeps_outputs_without_times_and_paths(tmp_path, monkeypatch):

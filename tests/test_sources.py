@@ -166,29 +166,34 @@ def test_after_a_bad_server_the_next_one_serves(empty, server, monkeypatch, mann
     assert contents(empty) == [".lock", "ml-100k"]
 
 
+def existing(folder, *names):
+    return next(folder / name for name in names if (folder / name).exists())
+
+
 def alter(folder):
-    path = folder / "u.data"
+    path = existing(folder, "u.data", "ml-100k.inter")
     text = path.read_text()
     stars = text.index("\t3\t")
     path.write_text(text[:stars] + "\t4\t" + text[stars + 3 :])
 
 
 def truncate(folder):
-    path = folder / "u.item"
-    path.write_bytes(path.read_bytes()[:100_000])
+    path = existing(folder, "u.item", "ml-100k.item")
+    path.write_bytes(path.read_bytes()[:60_000])
 
 
 def remove(folder):
-    (folder / "u.user").unlink()
+    existing(folder, "u.user", "ml-100k.user").unlink()
 
 
 def garble(folder):
-    (folder / "u.data").write_bytes(b"\x00\x01\xff" * 1000)
+    existing(folder, "u.data", "ml-100k.inter").write_bytes(b"\x00\x01\xff" * 1000)
 
 
+@pytest.mark.parametrize("layout", ["grouplens", "recbole"])
 @pytest.mark.parametrize("damage", [alter, truncate, remove, garble])
-def test_a_damaged_explicit_path_is_an_error(tmp_path, sources, damage):
-    folder = shutil.copytree(sources / "grouplens", tmp_path / "copy")
+def test_a_damaged_explicit_path_is_an_error(tmp_path, sources, damage, layout):
+    folder = shutil.copytree(sources / layout, tmp_path / "copy")
     damage(folder)
     before = contents(folder)
     with pytest.raises(DataError, match=str(folder)):
@@ -196,13 +201,14 @@ def test_a_damaged_explicit_path_is_an_error(tmp_path, sources, damage):
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("layout", ["grouplens", "recbole"])
 @pytest.mark.parametrize("place", ["ml-100k", "."])
 @pytest.mark.parametrize("damage", [alter, truncate, remove, garble])
 def test_a_damaged_cached_copy_is_set_aside(
-    empty, server, sources, monkeypatch, movielens, damage, place
+    empty, server, sources, monkeypatch, movielens, damage, place, layout
 ):
     monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
-    located = shutil.copytree(sources / "grouplens", empty / place)
+    located = shutil.copytree(sources / layout, empty / place)
     damage(located)
     damaged = {p.name: p.read_bytes() for p in located.iterdir() if p.is_file()}
     with pytest.warns(UserWarning, match=r"now lies in .*ml-100k\.altered-1"):
@@ -211,6 +217,27 @@ def test_a_damaged_cached_copy_is_set_aside(
     kept = {p.name: p.read_bytes() for p in (empty / "ml-100k.altered-1").iterdir()}
     assert kept == damaged
     assert_same(load_movielens(), movielens)  # and without a warning
+
+
+def test_a_stray_file_does_not_keep_the_data_out(empty, server, monkeypatch, movielens):
+    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    (empty / "ml-100k").mkdir(parents=True)
+    (empty / "ml-100k" / ".DS_Store").write_text("")
+    assert_same(load_movielens(), movielens)
+    assert contents(empty) == [".lock", "ml-100k", "ml-100k.altered-1"]
+
+
+def test_a_good_sub_folder_serves_beside_altered_files(empty, sources, movielens):
+    shutil.copytree(sources / "grouplens", empty)
+    shutil.copytree(sources / "recbole", empty / "ml-100k")
+    alter(empty)
+    assert_same(load_movielens(), movielens)
+
+
+def test_a_file_is_no_data_folder(sources, monkeypatch):
+    monkeypatch.setenv("CFUTILS_DATA", str(sources / "good.zip"))
+    with pytest.raises(DataError, match="CFUTILS_DATA should be a folder"):
+        load_movielens()
 
 
 def test_a_damaged_copy_stays_where_no_source_answers(empty, sources):

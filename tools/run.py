@@ -42,8 +42,13 @@ def main():
     if not paths:
         names = ", ".join(path.stem for path in everything)
         sys.exit(f"No notebook starts with {options.only!r}. There are: {names}")
+    titles = {path.stem: read_title(path) for path in everything}
     if options.in_place:
         paths.reverse()  # the first notebook shows the others' run times
+    else:
+        for path in paths:
+            (options.output / f"{path.stem}.html").unlink(missing_ok=True)
+    done = {}
     for path in paths:
         notebook, seconds = execute(path)
         if options.in_place:
@@ -51,9 +56,9 @@ def main():
             nbformat.write(notebook, path)
             save_run_time(path.stem, seconds)
         else:
-            write_page(notebook, path.stem, seconds, everything, options.output)
+            done[path.stem] = notebook, seconds
     if not options.in_place:
-        write_index(everything, options.output)
+        write_site(done, titles, options.output)
         print(f"\nOpen {options.output / 'index.html'} in a browser.")
 
 
@@ -85,9 +90,12 @@ def execute(path):
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
-        sys.exit(f"\n{path.name} failed in cell {current} of {total}:\n{error}")
+        trace = str(error) if sys.stderr.isatty() else re.sub(r"\x1b\[[\d;]*m", "", str(error))
+        sys.exit(f"\n{path.name} failed in cell {current} of {total}:\n{trace}")
     except nbclient.exceptions.CellTimeoutError:
         sys.exit(f"\n{path.name}: cell {current} of {total} took over {CELL_TIMEOUT} s; stopped.")
+    except nbclient.exceptions.DeadKernelError:
+        sys.exit(f"\n{path.name}: the kernel died in cell {current} of {total} (out of memory?).")
     seconds = time.perf_counter() - started
     print(f"\r{path.stem}: done in {seconds:.0f} s{'':<40}", flush=True)
     return notebook, seconds
@@ -134,7 +142,8 @@ def charts_to_html(notebook):
             if VEGALITE in data:
                 # "<" is written as an escape, so that no text of a chart can end the script
                 spec = json.dumps(data[VEGALITE]).replace("<", "\\u003c")
-                picture = f'<img alt="" src="data:image/png;base64,{data.get("image/png", "")}">'
+                alt = html.escape(data.get("text/plain", "Chart"))
+                picture = f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"]}">'
                 output["data"] = nbformat.from_dict(
                     {
                         "text/html": f'<div class="chart">{picture}</div>'
@@ -143,42 +152,64 @@ def charts_to_html(notebook):
                 )
 
 
-def write_page(notebook, name, seconds, everything, output):
+def write_site(done, titles, output):
+    """Writes the pages of the notebooks just run, and an index of all."""
+    assets = output / "assets"
+    assets.mkdir(parents=True, exist_ok=True)
+    (assets / "vega.js").write_text(vl_convert.javascript_bundle(), encoding="utf-8")
+    style = STYLE + HtmlFormatter().get_style_defs(".highlight")
+    (assets / "style.css").write_text(style, encoding="utf-8")
+    there = [name for name in titles if name in done or (output / f"{name}.html").exists()]
+    for name, (notebook, seconds) in done.items():
+        here = there.index(name)
+        links = ['<a href="index.html">All notebooks</a>']
+        if here > 0:
+            links.append(f'<a rel="prev" href="{there[here - 1]}.html">← {there[here - 1]}</a>')
+        if here + 1 < len(there):
+            links.append(f'<a rel="next" href="{there[here + 1]}.html">{there[here + 1]} →</a>')
+        nav = f"<nav>{' '.join(links)}</nav>"
+        footer = f"<p>Executed in {seconds:.0f} seconds.</p>{DATA_NOTE}"
+        body = f"{nav}<main>{page_body(notebook)}</main>{nav}{footer}"
+        write_page(output / f"{name}.html", titles[name], body)
+    items = []
+    for name, title in titles.items():
+        link = f'<a href="{name}.html">{html.escape(title)}</a>'
+        text = link if name in there else f"{html.escape(title)} (not run yet)"
+        times = f"{done[name][1]:.0f} seconds" if name in done else ""
+        items.append(f"<li><h2>{text}</h2>{markdown_to_html(read_lead(name))}<p>{times}</p></li>")
+    heading = "Embedding-based recommendation, measured"
+    body = f"<main><h1>{heading}</h1><ol>{''.join(items)}</ol></main>{DATA_NOTE}"
+    write_page(output / "index.html", heading, body)
+
+
+def page_body(notebook):
     charts_to_html(notebook)
     exporter = HTMLExporter(template_name="basic")
     exporter.register_filter("markdown2html", markdown_to_html)
-    body, _ = exporter.from_notebook_node(notebook)
-    names = [path.stem for path in everything]
-    here = names.index(name)
-    links = ['<a href="index.html">All notebooks</a>']
-    if here > 0:
-        links.append(f'<a rel="prev" href="{names[here - 1]}.html">&larr; {names[here - 1]}</a>')
-    if here + 1 < len(names):
-        links.append(f'<a rel="next" href="{names[here + 1]}.html">{names[here + 1]} &rarr;</a>')
-    nav = f"<nav>{' '.join(links)}</nav>"
-    footer = f"<p>Executed in {seconds:.0f} seconds.</p>"
-    page(output / f"{name}.html", title_of(notebook), f"{nav}<main>{body}</main>{footer}{nav}")
+    return exporter.from_notebook_node(notebook)[0]
 
 
-def write_index(everything, output):
-    items = []
-    for path in everything:
-        notebook = nbformat.read(path, as_version=4)
-        title = html.escape(title_of(notebook))
-        first = re.sub(r"^# .*\n+", "", notebook.cells[0].source).split("\n\n")[0]
-        state = "" if (output / f"{path.stem}.html").exists() else " (not run yet)"
-        link = f'<a href="{path.stem}.html">{title}</a>' if not state else title
-        items.append(f"<li><h2>{link}{state}</h2>{markdown_to_html(first)}</li>")
-    body = (
-        f"<main><h1>Embedding-based recommendation, measured</h1><ol>{''.join(items)}</ol></main>"
-    )
-    page(output / "index.html", "Embedding-based recommendation, measured", body)
+def read_title(path):
+    """The notebook's title: the first line of its first cell, behind "# "."""
+    try:
+        title = re.match(r"# (.*)", nbformat.read(path, as_version=4).cells[0].source)
+    except (ValueError, IndexError, AttributeError, nbformat.ValidationError) as error:
+        sys.exit(f"{path.name} can't be read as a notebook: {error}")
+    if title is None:
+        sys.exit(f"{path.name} should begin with a cell whose first line is '# ' and its title.")
+    return title[1]
 
 
-def title_of(notebook):
-    return re.match(r"# (.*)", notebook.cells[0].source)[1]
+def read_lead(name):
+    """The paragraph below the title."""
+    source = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells[0].source
+    return re.sub(r"^# .*\n+", "", source).split("\n\n")[0]
 
 
+DATA_NOTE = (
+    "<p>Data: MovieLens 100K, F. Maxwell Harper and Joseph A. Konstan, The MovieLens Datasets: "
+    "History and Context, ACM TiiS 5(4), 2015. Not to be redistributed.</p>"
+)
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #1d1d1f; background: #fff;
   max-width: 62rem; margin: 0 auto; padding: 0 1rem 3rem; }
@@ -190,6 +221,7 @@ pre { overflow-x: auto; font-size: 0.86rem; line-height: 1.4; margin: 0; }
 .anchor-link, .prompt, .jp-InputPrompt, .jp-OutputPrompt { display: none; }
 .output_area, .jp-OutputArea-child { overflow-x: auto; margin: 0.6rem 0; }
 table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums; }
+table, th, td { border: none; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e3e3e6; }
 .chart img { max-width: 100%; } .chart { overflow-x: auto; }
 details { margin: 0.6rem 0; } math[display="block"] { margin: 1rem 0; }
@@ -211,11 +243,7 @@ for (const solution of document.querySelectorAll(".celltag_solution")) {
 """
 
 
-def page(path, title, body):
-    assets = path.parent / "assets"
-    assets.mkdir(parents=True, exist_ok=True)
-    (assets / "vega.js").write_text(vl_convert.javascript_bundle())
-    (assets / "style.css").write_text(STYLE + HtmlFormatter().get_style_defs(".highlight"))
+def write_page(path, title, body):
     path.write_text(
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,0 +1,297 @@
+"""The arithmetic under `CFModel`: gradients of the loss, and rows of least squares.
+
+Everything here is a function of tensors and of index tables made once per training run. The
+gradients computed are those of
+
+    weight / 2 sum_{(i,j) in Omega} (U_i.V_j - A_ij)^2 + pull / 2 sum_{all i, j} (U_i.V_j)^2,
+
+S V and S^T U where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. Three forms:
+
+- dense: S is an N x M table, three matrix products; the second sum costs nothing extra. Best while
+  that table is small or well filled.
+- segments: the ratings of a row lie in segments of 16, and XLA fuses look-up, product and sum, so
+  that no gathered embedding is ever written to memory. O(|Omega| d) time, O(|Omega|) memory.
+- batch: a given list of ratings, for mini-batches. O(batch d).
+
+The latter two take the second sum from Gram matrices. `choose_kernel` picks between the first two;
+tests hold all three to the same gradients.
+"""
+
+import numpy as np
+
+from cfutils._tensorflow import tf
+
+SEGMENT = 16  # ratings per segment: long enough to amortize the row, short enough to pad little
+_CHUNK = 16384  # ratings whose embeddings are looked up at once
+_ROWS_CHUNK = 16384  # padded ratings per batch of least-squares rows
+
+
+def choose_kernel(num_users, num_items, num_ratings):
+    """Name the faster full-batch form: "dense" or "segments".
+
+    Dense work grows with N M, segment work with |Omega|, at about a twentieth of the speed per
+    entry; below 65,536 cells dense starts sooner (nothing to compile), above 2^24 cells (64 MiB a
+    table) it is not considered.
+    """
+    cells = num_users * num_items
+    dense = cells <= 2**16 or (cells <= 2**24 and cells <= 20 * num_ratings)
+    return "dense" if dense else "segments"
+
+
+def dense_tables(users, items, ratings, num_users, num_items, weight, pull):
+    """Two [N, M] tables: the factor of U_i.V_j in S, and what is subtracted from the product."""
+    factors = np.full((num_users, num_items), pull, np.float32)
+    factors[users, items] += np.float32(weight)
+    offsets = np.zeros_like(factors)
+    offsets[users, items] = np.float32(weight) * ratings
+    return tf.constant(factors), tf.constant(offsets)
+
+
+def dense_gradient(tables, user_embeddings, item_embeddings):
+    """(S V [N, d], S^T U [M, d]) by three dense products. Time O(N M d), memory O(N M)."""
+    factors, offsets = tables
+    product = tf.matmul(user_embeddings, item_embeddings, transpose_b=True)
+    slopes = factors * product - offsets
+    return (
+        tf.matmul(slopes, item_embeddings),
+        tf.matmul(slopes, user_embeddings, transpose_a=True),
+    )
+
+
+def segments_tables(users, items, ratings, num_users, num_items, weight, pull):
+    """Lay the ratings, sorted by user, into segments by user and again by item.
+
+    Returns:
+        A tuple of tensors with S segments by user and S' by item: the items [S, 16] and ratings
+        [S, 16] of each user segment, its length [S] and user [S]; the users [S', 16] of each item
+        segment, where its errors lie in the user layout [S', 16], its length [S'] and item [S'];
+        weight and pull.
+    """
+    user_rows, user_lengths, user_slots = _lay_out(users, num_users)
+    by_item = np.argsort(items, kind="stable")
+    item_rows, item_lengths, item_slots = _lay_out(items[by_item], num_items)
+
+    def fill(slots, values, rows):
+        table = np.zeros(len(rows) * SEGMENT, values.dtype)
+        table[slots] = values
+        return tf.constant(table.reshape(-1, SEGMENT))
+
+    return (
+        fill(user_slots, items, user_rows),
+        fill(user_slots, ratings, user_rows),
+        tf.constant(user_lengths),
+        tf.constant(user_rows),
+        fill(item_slots, users[by_item], item_rows),
+        fill(item_slots, user_slots[by_item], item_rows),
+        tf.constant(item_lengths),
+        tf.constant(item_rows),
+        tf.constant(weight, tf.float32),
+        tf.constant(pull, tf.float32),
+    )
+
+
+def segments_gradient(tables, user_embeddings, item_embeddings):
+    """(S V [N, d], S^T U [M, d]) by fused segments.
+
+    Time O(|Omega| d + (N + M) d^2), memory O(|Omega| + (N + M) d).
+    """
+    items, ratings, user_lengths, user_rows = tables[:4]
+    users, slots, item_lengths, item_rows, weight, pull = tables[4:]
+    errors = _segment_errors(
+        user_embeddings, item_embeddings, items, ratings, user_lengths, user_rows
+    )
+    by_user = _segment_products(errors, item_embeddings, items)
+    by_item = _segment_products(_move(errors, slots, item_lengths), user_embeddings, users)
+    by_user = tf.math.unsorted_segment_sum(by_user, user_rows, tf.shape(user_embeddings)[0])
+    by_item = tf.math.unsorted_segment_sum(by_item, item_rows, tf.shape(item_embeddings)[0])
+    user_pull, item_pull = _pulls(user_embeddings, item_embeddings)
+    return weight * by_user + pull * user_pull, weight * by_item + pull * item_pull
+
+
+def batch_gradient(users, items, ratings, weight, pull, user_embeddings, item_embeddings):
+    """(S V [N, d], S^T U [M, d]) of the listed ratings only.
+
+    Time O(batch d + (N + M) d^2), memory O((batch + N + M) d).
+    """
+    rows = tf.gather(user_embeddings, users)
+    columns = tf.gather(item_embeddings, items)
+    errors = weight * (tf.reduce_sum(rows * columns, axis=1) - ratings)[:, None]
+    by_user = tf.math.unsorted_segment_sum(errors * columns, users, tf.shape(user_embeddings)[0])
+    by_item = tf.math.unsorted_segment_sum(errors * rows, items, tf.shape(item_embeddings)[0])
+    user_pull, item_pull = _pulls(user_embeddings, item_embeddings)
+    return by_user + pull * user_pull, by_item + pull * item_pull
+
+
+def _pulls(user_embeddings, item_embeddings):
+    """U V^T V [N, d] and V U^T U [M, d]."""
+    user_gram = tf.matmul(user_embeddings, user_embeddings, transpose_a=True)
+    item_gram = tf.matmul(item_embeddings, item_embeddings, transpose_a=True)
+    return tf.matmul(user_embeddings, item_gram), tf.matmul(item_embeddings, user_gram)
+
+
+def squared_error(users, items, ratings, user_embeddings, item_embeddings, dense=False):
+    """Sum of squared errors, float64.
+
+    Time O(|Omega| d), memory O(|Omega|), a chunk of embeddings at a time. `dense` goes through the
+    whole product: time O(N M d), memory O(N M), twice as fast where `choose_kernel` says "dense".
+    """
+    if dense:
+        product = tf.matmul(user_embeddings, item_embeddings, transpose_b=True)
+        cells = users * tf.shape(item_embeddings)[0] + items
+        errors = tf.gather(tf.reshape(product, [-1]), cells) - ratings
+        return tf.reduce_sum(tf.square(tf.cast(errors, tf.float64)))
+    count = tf.shape(ratings)[0]
+
+    def add(start, total):
+        part = slice(start, start + _CHUNK)
+        rows = tf.gather(user_embeddings, users[part])
+        columns = tf.gather(item_embeddings, items[part])
+        errors = tf.reduce_sum(rows * columns, axis=1) - ratings[part]
+        return start + _CHUNK, total + tf.cast(tf.reduce_sum(tf.square(errors)), tf.float64)
+
+    start = tf.constant(0), tf.constant(0.0, tf.float64)
+    return tf.while_loop(lambda at, _: at < count, add, start, parallel_iterations=1)[1]
+
+
+def least_squares_tables(rows, columns, ratings):
+    """Group the rows of a rating table by length, for `solve_rows`.
+
+    Args:
+        rows: int32 [n], sorted: the side to be solved.
+        columns: int32 [n]: the other side, held fixed.
+        ratings: float32 [n].
+
+    Returns:
+        A tuple of tensors: the rows that have ratings, ordered by padded length; their columns
+        and ratings, each row padded to its length with column -1; a table [chunks, 4] of
+        chunks of rows of one length: first row, row count, first slot, length; and a bound of
+        sum a_j^2 over rows. Lengths grow by a third, so that padding adds about a sixth.
+        Memory O(n).
+    """
+    solved, first, lengths = np.unique(rows, return_index=True, return_counts=True)
+    grid = [4]
+    while grid[-1] < lengths.max():
+        grid.append(max(grid[-1] + 4, int(grid[-1] * 1.35) // 4 * 4))
+    padded = np.asarray(grid)[np.searchsorted(grid, lengths)]
+    order = np.argsort(padded, kind="stable")
+    solved, first, lengths, padded = solved[order], first[order], lengths[order], padded[order]
+    offsets = np.concatenate([[0], np.cumsum(padded)])
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    source = np.repeat(first, lengths) + within
+    target = np.repeat(offsets[:-1], lengths) + within
+    padded_columns = np.full(offsets[-1], -1, np.int32)
+    padded_columns[target] = columns[source]
+    padded_ratings = np.zeros(offsets[-1], np.float32)
+    padded_ratings[target] = ratings[source]
+    chunks, start = [], 0
+    while start < len(solved):
+        length = padded[start]
+        stop = min(
+            np.searchsorted(padded, length, side="right"),
+            start + max(1, _ROWS_CHUNK // int(length)),
+        )
+        chunks.append((start, stop - start, offsets[start], length))
+        start = stop
+    energy = np.bincount(rows, weights=np.square(ratings, dtype=np.float64)).max()
+    return (
+        tf.constant(solved.astype(np.int32)),
+        tf.constant(padded_columns),
+        tf.constant(padded_ratings[:, None]),
+        tf.constant(np.asarray(chunks, np.int32)),
+        tf.constant(2.0 * energy + 1.0, tf.float32),
+    )
+
+
+def solve_rows(target, fixed, tables, ridge, unobserved, proximal):
+    """Replace every rated row x of `target` by its least-squares solution, `fixed` F held constant.
+
+    Row by row it solves (unobserved F^T F + sum_j F_j F_j^T + ridge I) x = sum_j a_j F_j, the sums
+    over the row's ratings a_j. The ratings are appended to the gathered embeddings as one more
+    column, so that one product gives matrix and right-hand side, and one Cholesky factorization
+    of the bordered matrix solves the first triangle on the way.
+
+    Without a ridge the matrix may be singular. `proximal` adds 1e-5 of the matrix' trace times
+    |x - previous x|^2, above the rounding of float32: the loss still cannot grow, its minima stay
+    where they are, and what the ratings leave open stays as it was.
+
+    Args:
+        target: float tensor [rows, d].
+        fixed: float tensor [columns, d].
+        tables: What `least_squares_tables` returned.
+        ridge: Scalar tensor.
+        unobserved: Scalar tensor, the weight of every pair, observed or not.
+        proximal: Python bool.
+
+    Returns:
+        float tensor [rows, d]; rows without ratings are those of `target`.
+
+    Time O(|Omega| d^2 + rows d^3); memory O(|Omega|) for the tables and O(d^2 + chunk d) beside.
+    """
+    solved, columns, ratings, chunks, energy = tables
+    dim = tf.shape(fixed)[1]
+    padded = tf.pad(fixed, [[1, 0], [0, 0]])  # row 0 is the zero row that padding points at
+    last = tf.one_hot(dim, dim + 1)[:, None]  # [d + 1, 1]
+    base = unobserved * tf.matmul(fixed, fixed, transpose_a=True) + ridge * tf.eye(dim)
+    base = tf.pad(base, [[0, 1], [0, 1]]) + energy * last * tf.transpose(last)  # [d + 1, d + 1]
+
+    def solve(index, solutions):
+        first, count, slot, length = tf.unstack(chunks[index])
+        part = slice(slot, slot + count * length)
+        gathered = tf.gather(padded, columns[part] + 1)
+        bordered = tf.concat([gathered, ratings[part]], axis=1)  # in two dimensions: twice as fast
+        bordered = tf.reshape(bordered, [count, length, dim + 1])
+        matrix = tf.matmul(bordered, bordered, transpose_a=True) + base  # [[H, b], [b^T, c]]
+        if proximal:
+            matrix += _proximal_term(matrix, tf.gather(target, solved[first : first + count]), last)
+        factor = tf.linalg.cholesky(matrix)  # [[L, 0], [y^T, s]] with y = L^-1 b
+        right = -last * factor[:, dim:, dim:]
+        solution = tf.linalg.triangular_solve(factor, right, adjoint=True)  # [L^-T y, -1]
+        return index + 1, solutions.write(index, solution[:, :dim, 0])
+
+    count = tf.shape(chunks)[0]
+    solutions = tf.TensorArray(tf.float32, count, infer_shape=False)
+    _, solutions = tf.while_loop(
+        lambda index, _: index < count, solve, (0, solutions), parallel_iterations=4
+    )
+    return tf.tensor_scatter_nd_update(target, solved[:, None], solutions.concat())
+
+
+def _proximal_term(matrix, previous, last):
+    """What damping * |x - previous|^2 adds to the bordered matrices [B, d + 1, d + 1]."""
+    dim = tf.shape(previous)[1]
+    diagonal = tf.linalg.diag_part(matrix)[:, :dim]
+    damping = 1e-5 * tf.reduce_sum(diagonal, axis=1, keepdims=True)  # [B, 1]
+    pull = damping * previous  # [B, d]
+    corner = tf.reduce_sum(pull * previous, axis=1, keepdims=True)
+    added = tf.linalg.diag(tf.concat([tf.tile(damping, [1, dim]), corner], axis=1))
+    return added + last * tf.pad(pull, [[0, 0], [0, 1]])[:, None, :]
+
+
+def _lay_out(rows, num_rows):
+    """Cut sorted rows into segments: row and length of each segment, and the slot of each entry."""
+    counts = np.bincount(rows, minlength=num_rows)
+    segments = -(-counts // SEGMENT)
+    segment_rows = np.repeat(np.arange(num_rows, dtype=np.int32), segments)
+    first_slot = (np.cumsum(segments) - segments) * SEGMENT
+    first_entry = np.cumsum(counts) - counts
+    slots = np.arange(len(rows)) + np.repeat(first_slot - first_entry, counts)
+    lengths = np.bincount(slots // SEGMENT, minlength=len(segment_rows))
+    return segment_rows, lengths.astype(np.int32), slots.astype(np.int32)
+
+
+@tf.function(jit_compile=True)
+def _segment_errors(user_embeddings, item_embeddings, items, ratings, lengths, rows):
+    users = tf.gather(user_embeddings, rows)[:, None, :]  # [S, 1, d]
+    errors = tf.reduce_sum(users * tf.gather(item_embeddings, items), axis=2) - ratings
+    return tf.where(tf.range(SEGMENT) < lengths[:, None], errors, 0.0)  # [S, 16]
+
+
+@tf.function(jit_compile=True)
+def _segment_products(errors, embeddings, columns):
+    return tf.reduce_sum(errors[:, :, None] * tf.gather(embeddings, columns), axis=1)  # [S, d]
+
+
+@tf.function(jit_compile=True)
+def _move(errors, slots, lengths):
+    moved = tf.gather(tf.reshape(errors, [-1]), slots)
+    return tf.where(tf.range(SEGMENT) < lengths[:, None], moved, 0.0)  # [S', 16]

@@ -1,0 +1,732 @@
+"""Matrix factorization A ~ U V^T: one loss, minimized by descent or alternating least squares."""
+
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cfutils import _kernels
+from cfutils._tensorflow import keras, tf
+from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
+
+__all__ = ["CFModel", "ratings_tensor"]
+
+_STEPS = {
+    "dense": _kernels.dense_gradient,
+    "segments": _kernels.segments_gradient,
+}
+
+
+def ratings_tensor(ratings, num_users, num_items):
+    """Put a table of ratings into a sparse matrix, row i user i and column j movie j.
+
+    Args:
+        ratings: Frame with columns `user_id`, `movie_id` (integers from 0) and `rating`, one row
+            per observed pair, in any order.
+        num_users: N; users without ratings have an empty row.
+        num_items: M; movies without ratings have an empty column.
+
+    Returns:
+        `tf.SparseTensor` [N, M], float32, in canonical order (by user, then movie). Time
+        O(n log n), memory O(n).
+
+    Raises:
+        ValueError: If a column is missing, the frame is empty, an id is not an integer from 0 to
+            N - 1 or M - 1, a rating is not finite, or a pair occurs twice.
+    """
+    num_users = _positive_integer("num_users", num_users)
+    num_items = _positive_integer("num_items", num_items)
+    missing = [name for name in ("user_id", "movie_id", "rating") if name not in ratings.columns]
+    if missing:
+        raise ValueError(
+            "ratings should have the columns user_id, movie_id and rating. Received: columns "
+            f"{list(ratings.columns)}, without {missing}. Rename yours."
+        )
+    if len(ratings) == 0:
+        raise ValueError(
+            "ratings should have at least one row. Received: an empty frame. Check the filter or "
+            "the split that made it."
+        )
+    users = _ids("user_id", ratings["user_id"], num_users, "num_users")
+    items = _ids("movie_id", ratings["movie_id"], num_items, "num_items")
+    values = pd.to_numeric(ratings["rating"], errors="coerce").to_numpy(float, na_value=np.nan)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused below
+        values = values.astype(np.float32)
+    _refuse(
+        ~np.isfinite(values), ratings["rating"], "rating should be a finite number", "Drop the row."
+    )
+    order = np.lexsort((items, users))
+    pairs = np.stack([users, items], axis=1)[order]
+    twice = np.zeros(len(order), bool)
+    twice[order[1:]] = (pairs[1:] == pairs[:-1]).all(axis=1)
+    _refuse(
+        twice,
+        list(zip(users, items, strict=True)) if twice.any() else None,
+        "each pair (user_id, movie_id) should occur once",
+        "Keep one of its ratings, or their mean.",
+    )
+    return tf.SparseTensor(pairs, values[order], (num_users, num_items))
+
+
+@keras.saving.register_keras_serializable(package="cfutils")
+class CFModel(keras.Model):
+    """A matrix factorization: a rating is predicted as the dot product U_i.V_j of two embeddings.
+
+    The model minimizes, over the tables U [N, d] and V [M, d],
+
+        1/|Omega| sum_Omega (A_ij - U_i.V_j)^2 + l2_coeff r(U, V) + gravity_coeff g(U, V)
+
+    with r and g as in `cfutils.losses`. `train` does it by gradient descent on all ratings or on
+    mini-batches, `train_als` by alternating least squares. All training continues from where the
+    model is, so that calls can be repeated and mixed.
+
+    It is a Keras model as well. `fit`, `evaluate` and `validation_data` take a `tf.SparseTensor`
+    [N, M] (one step an epoch) or a `tf.data` dataset of them, `compile` needs an optimizer only,
+    and calling the model gives the predicted ratings of integer pairs [n, 2].
+
+    Args:
+        num_users: N.
+        num_items: M.
+        embedding_dim: d.
+        l2_coeff: Weight of the l2 penalty, 0 or more.
+        gravity_coeff: Weight of gravity, 0 or more.
+        init_stddev: Standard deviation of the normal distribution of the first embeddings.
+        seed: Integer from 0; it decides the first embeddings and the order of mini-batches.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+
+    Source: Koren et al. (2009); gravity and its least squares: Hu, Koren, Volinsky (2008).
+    """
+
+    def __init__(
+        self,
+        num_users,
+        num_items,
+        embedding_dim,
+        *,
+        l2_coeff=0.0,
+        gravity_coeff=0.0,
+        init_stddev=0.05,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_users = _positive_integer("num_users", num_users)
+        self.num_items = _positive_integer("num_items", num_items)
+        self.embedding_dim = _positive_integer("embedding_dim", embedding_dim)
+        self.l2_coeff = _finite("l2_coeff", l2_coeff)
+        self.gravity_coeff = _finite("gravity_coeff", gravity_coeff)
+        self.init_stddev = _finite("init_stddev", init_stddev, positive=True)
+        self.seed = _integer("seed", seed, 0)
+        generator = np.random.default_rng(self.seed)
+
+        def normal(shape, dtype=None):
+            return generator.normal(0.0, self.init_stddev, shape).astype(np.float32)
+
+        dim = self.embedding_dim
+        self._users = self.add_weight((self.num_users, dim), normal, name="user_embeddings")
+        self._items = self.add_weight((self.num_items, dim), normal, name="item_embeddings")
+        # Saved with the model: mini-batches go on in their epoch, and fold-in knows |Omega|.
+        self._iteration = self._counter("iteration")
+        self._num_ratings = self._counter("num_ratings")
+        self._trackers = [keras.metrics.Mean(name) for name in ("loss", "mse", "l2", "gravity")]
+        self._steps = None
+        self.built = True
+
+    def _counter(self, name):
+        return self.add_weight((), "zeros", dtype="int64", trainable=False, name=name)
+
+    def get_config(self):
+        """The arguments of the constructor."""
+        names = (
+            "num_users",
+            "num_items",
+            "embedding_dim",
+            "l2_coeff",
+            "gravity_coeff",
+            "init_stddev",
+            "seed",
+        )
+        return {"name": self.name} | {name: getattr(self, name) for name in names}
+
+    @property
+    def user_embeddings(self):
+        """U as a NumPy array [num_users, d], a copy."""
+        return self._users.numpy()
+
+    @property
+    def item_embeddings(self):
+        """V as a NumPy array [num_items, d], a copy."""
+        return self._items.numpy()
+
+    @property
+    def iteration(self):
+        """Steps, sweeps and `fit` batches done so far."""
+        return int(self._iteration.numpy())
+
+    # Training
+
+    def train(
+        self,
+        A_train,
+        A_test=None,
+        *,
+        num_iterations,
+        learning_rate=None,
+        optimizer="sgd",
+        batch_size=None,
+        eval_every=10,
+        patience=None,
+        progress=None,
+    ):
+        """Minimize the loss by gradient descent; called again, it goes on.
+
+        One iteration is one step of the optimizer. With `batch_size` None it uses the gradient
+        over all ratings. With a number it is mini-batch SGD: the ratings in a random order, all of
+        them once per epoch, that many per step; the squared errors are averaged over the batch and
+        the l2 and gravity terms are computed exactly, so that the expected gradient is that of the
+        loss. 500 + 500 iterations equal 1,000, state of the optimizer and order of the
+        mini-batches included, also across `save` and `load_model`.
+
+        Args:
+            A_train: `tf.SparseTensor` [N, M] of the ratings to fit.
+            A_test: Ratings whose error is recorded, and that `patience` watches: pass a part of
+                the training ratings set aside for validation then, not the final test.
+            num_iterations: Number of steps to do now.
+            learning_rate: Step size; None for the optimizer's own.
+            optimizer: Name of a Keras optimizer, or an instance. One configured like that of the
+                previous call, learning rate apart, goes on with its state.
+            batch_size: Ratings per step, or None for all.
+            eval_every: Iterations between two rows of the history.
+            patience: Stop after this many rows without a smaller test error, and go back to the
+                best row. None never stops early.
+            progress: Whether to show a bar on standard error; None if that is a terminal.
+
+        Returns:
+            Frame with a row per `eval_every` iterations and one for the last (and, on the first
+            call, one for iteration 0): `iteration`; `seconds` spent in training since the call
+            began, compilation included, evaluation not; `train_mse`; `test_mse` (NaN without
+            `A_test`); `l2_loss` and `gravity_loss`, times their coefficients; `loss`, the sum of
+            all but `test_mse`. After early stopping the rows past the best one remain.
+
+        Raises:
+            ValueError: If an argument is outside its range.
+            FloatingPointError: If the loss is no longer finite. The model then has its weights of
+                the last finite row.
+
+        Time of a full-batch step O(|Omega| d + (N + M) d^2) or, where the dense table is small,
+        O(N M d); of a mini-batch step O(batch_size d + (N + M) d^2). Memory O(|Omega| + (N + M) d).
+        """
+        train = self._observed("A_train", A_train)
+        self._set_optimizer(optimizer, learning_rate)
+        advance = (
+            self._full_batch(train) if batch_size is None else self._batches(train, batch_size)
+        )
+        return self._run(
+            advance,
+            train,
+            A_test,
+            num_iterations,
+            eval_every,
+            patience,
+            progress,
+            "Lower learning_rate (by a factor of 3 to 10), or lower init_stddev.",
+        )
+
+    def train_als(
+        self, A_train, A_test=None, *, num_iterations, eval_every=1, patience=None, progress=None
+    ):
+        """Minimize the same loss by alternating least squares; called again, it goes on.
+
+        One iteration is a sweep: every user's embedding is set to the minimum of the loss, all
+        else fixed, then every movie's. User i's solves
+
+            (alpha V^T V + sum_{j in Omega_i} V_j V_j^T + l2_coeff |Omega| / N I) U_i
+                = sum_{j in Omega_i} A_ij V_j,      alpha = gravity_coeff |Omega| / (N M),
+
+        movies alike with l2_coeff |Omega| / M. The loss never grows. Without l2_coeff the rows
+        whose ratings leave directions open keep their old value there. A row without ratings
+        becomes 0 if a coefficient pulls it there, and is left alone if none does.
+
+        Args, returns and raises are those of `train`; there is no learning rate to choose.
+
+        Time of a sweep O(|Omega| d^2 + (N + M) d^3), memory O(|Omega| + (N + M) d).
+
+        Source: Hu, Koren, Volinsky (2008), equations 4 and 5, the unobserved weight alpha.
+        """
+        train = self._observed("A_train", A_train)
+        users, items, values = train
+        by_item = np.argsort(items, kind="stable")
+        tables = (
+            _kernels.least_squares_tables(users, items, values),
+            _kernels.least_squares_tables(items[by_item], users[by_item], values[by_item]),
+        )
+        count = len(values)
+        weights = tf.constant(
+            [
+                self.l2_coeff * count / self.num_users,
+                self.l2_coeff * count / self.num_items,
+                self.gravity_coeff * count / (self.num_users * self.num_items),
+            ],
+            tf.float32,
+        )
+        free = self.l2_coeff == 0 and self.gravity_coeff == 0
+        kept = [  # 0 where a row without ratings has its minimum at zero
+            tf.constant(free | (np.bincount(ids, minlength=rows) > 0)[:, None], tf.float32)
+            for ids, rows in ((users, self.num_users), (items, self.num_items))
+        ]
+
+        def advance(sweeps):
+            users, items = _sweeps(
+                *self._tables(), kept, tables, weights, tf.constant(sweeps), self.l2_coeff == 0
+            )
+            self._users.assign(users)
+            self._items.assign(items)
+            self._iteration.assign_add(sweeps)
+            return sweeps
+
+        return self._run(
+            advance,
+            train,
+            A_test,
+            num_iterations,
+            eval_every,
+            patience,
+            progress,
+            "Set l2_coeff to 0.001 or more: some least-squares rows have no unique solution.",
+        )
+
+    def fold_in(self, item_ids, ratings):
+        """Embed a new user from a few ratings: one user's least-squares solve, movies fixed.
+
+        Args:
+            item_ids: Integers [n] from 0 to M - 1, each once.
+            ratings: Their ratings [n].
+
+        Returns:
+            Float32 array [d]. Without any ratings the zero vector, and where the ratings do not
+            determine it, the shortest solution. Time O((M + n) d^2 + d^3).
+
+        Raises:
+            ValueError: If the model is untrained (how the loss weighs a user depends on |Omega|),
+                an id is out of range or occurs twice, or a rating is not finite.
+
+        Source: the equation of `train_als`, in float64.
+        """
+        ids = _ids("item_ids", pd.Series(np.asarray(item_ids)), self.num_items, "num_items")
+        ratings = np.asarray(ratings, np.float64)
+        if ratings.shape != ids.shape:
+            raise ValueError(
+                f"ratings should have one value per item id. Received: shape {ratings.shape} for "
+                f"{len(ids)} ids."
+            )
+        _refuse(~np.isfinite(ratings), ratings, "ratings should be finite", "Leave it out.")
+        _refuse(pd.Series(ids).duplicated(), ids, "item_ids should be distinct", "Keep one.")
+        count = int(self._num_ratings.numpy())
+        if not count:
+            raise ValueError("fold_in should be called on a trained model. Received: a new one.")
+        items = self.item_embeddings.astype(np.float64)
+        rated = items[ids]
+        matrix = rated.T @ rated + self.l2_coeff * count / self.num_users * np.eye(items.shape[1])
+        matrix += self.gravity_coeff * count / (self.num_users * self.num_items) * items.T @ items
+        return np.linalg.lstsq(matrix, rated.T @ ratings)[0].astype(np.float32)
+
+    # The interface of Keras
+
+    def call(self, inputs):
+        """Predicted ratings [n] of integer pairs [n, 2], or of those that a SparseTensor holds."""
+        pairs = inputs.indices if isinstance(inputs, tf.SparseTensor) else inputs
+        rows = tf.gather(self._users, pairs[:, 0])
+        return tf.reduce_sum(rows * tf.gather(self._items, pairs[:, 1]), axis=1)
+
+    def predict(self, x, batch_size=65536, verbose=0, **kwargs):
+        """Predicted ratings of pairs, as Keras predicts: one number per row of x.
+
+        Args:
+            x: Integers [n, 2], user ids and movie ids, an array or frame. For other inputs (a
+                `tf.data` dataset of pairs) and arguments see `keras.Model.predict`.
+
+        Returns:
+            Float32 array [n]. Time O(n d), memory O(batch_size d).
+
+        Raises:
+            ValueError: If x has another shape or an id is out of range.
+        """
+        if not isinstance(x, tf.data.Dataset):
+            x = np.asarray(x)
+            if x.ndim != 2 or x.shape[1] != 2 or len(x) == 0:
+                raise ValueError(
+                    "x should be pairs of ids of shape [n, 2] with n > 0. Received: shape "
+                    f"{x.shape}. Use np.stack([user_ids, movie_ids], axis=1)."
+                )
+            users = _ids("user id", pd.Series(x[:, 0]), self.num_users, "num_users")
+            items = _ids("movie id", pd.Series(x[:, 1]), self.num_items, "num_items")
+            x = np.stack([users, items], axis=1)
+        return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
+
+    def compile(self, optimizer="sgd", loss=None, jit_compile=False, **kwargs):
+        """Set the optimizer of `fit`; the loss is the model's own."""
+        if loss is not None:
+            raise ValueError(
+                f"loss should be None: the model's loss is fixed. Received: {loss!r}. Choose "
+                "l2_coeff and gravity_coeff instead."
+            )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config):
+        """Set the optimizer again when a saved model is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build([self._users, self._items])
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """`keras.Model.fit` on a SparseTensor [N, M] (a step per epoch) or a dataset of them."""
+        kwargs = {"shuffle": False} | kwargs  # the one element of a dataset has no other order
+        return super().fit(
+            _as_dataset(x), *args, validation_data=_as_dataset(validation_data), **kwargs
+        )
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """`keras.Model.evaluate`: loss, mse, l2 and gravity on a SparseTensor or a dataset."""
+        return super().evaluate(_as_dataset(x), *args, **kwargs)
+
+    @property
+    def metrics(self):
+        """The trackers of the loss and its components."""
+        return self._trackers
+
+    def train_step(self, data):
+        """One step of the optimizer on a SparseTensor of ratings, for `fit`."""
+        with tf.GradientTape() as tape:
+            parts = self._loss_parts(data)
+        variables = [self._users, self._items]
+        gradients = tape.gradient(parts[0], [variable.value for variable in variables])
+        self.optimizer.apply(gradients, variables)
+        self._iteration.assign_add(1)
+        self._num_ratings.assign(tf.size(data.values, tf.int64))
+        return self._track(parts)
+
+    def test_step(self, data):
+        """The loss on a SparseTensor of ratings, for `evaluate`."""
+        return self._track(self._loss_parts(data))
+
+    def _loss_parts(self, data):
+        if not isinstance(data, tf.SparseTensor):
+            raise ValueError(
+                f"x should be a SparseTensor or a dataset of them. Received: {type(data)}. See "
+                "ratings_tensor."
+            )
+        mse = sparse_mean_squared_error(data, *self._tables())
+        l2 = self.l2_coeff * l2_penalty(*self._tables())
+        pull = self.gravity_coeff * gravity(*self._tables())
+        return mse + l2 + pull, mse, l2, pull
+
+    def _track(self, parts):
+        for tracker, part in zip(self._trackers, parts, strict=True):
+            tracker.update_state(part)
+        return {tracker.name: tracker.result() for tracker in self._trackers}
+
+    # Behind train and train_als
+
+    def _tables(self):
+        return tf.convert_to_tensor(self._users), tf.convert_to_tensor(self._items)
+
+    def _observed(self, name, tensor):
+        """A ratings tensor as checked user ids, item ids (int32) and values, in canonical order."""
+        if not isinstance(tensor, tf.SparseTensor):
+            raise ValueError(
+                f"{name} should be a tf.SparseTensor. Received: {type(tensor)}. See ratings_tensor."
+            )
+        shape = (self.num_users, self.num_items)
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
+            )
+        indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError(
+                f"{name} should hold at least one rating, all finite. Received: {values[:5]}..."
+            )
+        if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
+            raise ValueError(
+                f"{name} should have indices below {shape}. Received: up to {indices.max(axis=0)}."
+            )
+        keys = indices[:, 0] * self.num_items + indices[:, 1]
+        steps = np.diff(keys)
+        if (steps <= 0).any():
+            order = np.argsort(keys)
+            indices, values, steps = indices[order], values[order], np.diff(keys[order])
+            if (steps == 0).any():
+                raise ValueError(
+                    f"{name} should hold each pair once. Received: pair "
+                    f"{tuple(indices[np.argmin(steps)].tolist())} twice."
+                )
+        users, items = indices.T.astype(np.int32)
+        return users, items, values
+
+    def _set_optimizer(self, optimizer, learning_rate):
+        """Go on with the optimizer at hand if the one asked for is configured alike."""
+        asked = keras.optimizers.get(optimizer)
+        if not self.compiled or asked is not self.optimizer:
+            kind, rate = _configuration(asked)
+            if not self.compiled or kind != _configuration(self.optimizer)[0]:
+                # A copy, so that one instance can be handed to several models.
+                self.compile(asked.from_config(asked.get_config()) if asked.built else asked)
+            elif learning_rate is None:
+                learning_rate = rate
+        if learning_rate is not None:
+            if not np.isfinite(learning_rate) or learning_rate <= 0:
+                raise ValueError(
+                    f"learning_rate should be positive and finite. Received: {learning_rate}."
+                )
+            self.optimizer.learning_rate = float(learning_rate)
+        if not self.optimizer.built:
+            self.optimizer.build([self._users, self._items])
+
+    def _full_batch(self, train):
+        kernel = _kernels.choose_kernel(self.num_users, self.num_items, len(train[2]))
+        make = getattr(_kernels, f"{kernel}_tables")
+        shape = self.num_users, self.num_items
+        pull = 2 * self.gravity_coeff / (shape[0] * shape[1])
+        tables = make(*train, *shape, 2 / len(train[2]), pull)
+        steps = self._compiled_steps(kernel)
+
+        def advance(count):
+            steps(tables, tf.constant(count))
+            return count
+
+        return advance
+
+    def _batches(self, train, batch_size):
+        count = len(train[2])
+        batch_size = min(_positive_integer("batch_size", batch_size), count)
+        per_epoch = -(-count // batch_size)
+        ratings = [tf.constant(part) for part in train]
+        steps = self._compiled_steps("batch")
+        order = epoch = None
+
+        def advance(limit):
+            nonlocal order, epoch
+            # Order and position follow from seed and iteration: nothing else needs to be saved.
+            now, start = divmod(self.iteration, per_epoch)
+            if now != epoch:
+                generator = np.random.default_rng([self.seed, now])
+                order = tf.constant(generator.permutation(count).astype(np.int32))
+                epoch = now
+            todo = min(limit, per_epoch - start)
+            steps(ratings, order, tf.constant(batch_size), tf.constant(start), tf.constant(todo))
+            return todo
+
+        return advance
+
+    def _compiled_steps(self, kernel):
+        """Several optimizer steps as one graph, kept for the next call."""
+        key = (self.optimizer, kernel)
+        if self._steps is not None and self._steps[0] == key:
+            return self._steps[1]
+        optimizer, variables = self.optimizer, [self._users, self._items]
+        shrink = [2 * self.l2_coeff / self.num_users, 2 * self.l2_coeff / self.num_items]
+        pull = 2 * self.gravity_coeff / (self.num_users * self.num_items)
+
+        def apply(gradients):
+            if self.l2_coeff:
+                gradients = [
+                    gradient + factor * table
+                    for gradient, factor, table in zip(
+                        gradients, shrink, self._tables(), strict=True
+                    )
+                ]
+            optimizer.apply(gradients, variables)
+            self._iteration.assign_add(1)
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def full(tables, count):
+            def step(done):
+                apply(_STEPS[kernel](tables, *self._tables()))
+                return (done + 1,)
+
+            tf.while_loop(lambda done: done < count, step, (0,))
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def batch(ratings, order, size, start, count):
+            def step(at):
+                chosen = order[at * size : (at + 1) * size]
+                parts = [tf.gather(part, chosen) for part in ratings]
+                weight = 2.0 / tf.cast(tf.size(chosen), tf.float32)
+                apply(_kernels.batch_gradient(*parts, weight, pull, *self._tables()))
+                return (at + 1,)
+
+            tf.while_loop(lambda at: at < start + count, step, (start,))
+
+        self._steps = key, batch if kernel == "batch" else full
+        return self._steps[1]
+
+    def _run(self, advance, train, A_test, num_iterations, eval_every, patience, progress, advice):
+        """Advance, record, keep the best: the loop that all solvers share."""
+        num_iterations = _positive_integer("num_iterations", num_iterations)
+        eval_every = _positive_integer("eval_every", eval_every)
+        if patience is not None:
+            patience = _positive_integer("patience", patience)
+            if A_test is None:
+                raise ValueError(
+                    "A_test should hold validation ratings if patience is given. Received: None."
+                )
+        measured = [[tf.constant(part) for part in train]]
+        if A_test is not None:
+            measured.append([tf.constant(part) for part in self._observed("A_test", A_test)])
+        self._num_ratings.assign(len(train[2]))
+        state = [self._users, self._items, self._iteration]
+        state += self.optimizer.variables if self.compiled else []
+        start = self._row(measured, 0.0)
+        history = [start] if self.iteration == 0 else []
+        good = [variable.numpy() for variable in state]
+        best, worse, done, seconds = (start["test_mse"], good), 0, 0, 0.0
+        bar = tqdm(
+            total=num_iterations,
+            leave=False,
+            disable=not (sys.stderr.isatty() if progress is None else progress),
+        )
+        with bar:
+            try:
+                while done < num_iterations:
+                    target = min(num_iterations, done + eval_every)
+                    while done < target:
+                        started = time.perf_counter()
+                        steps = advance(target - done)
+                        seconds += time.perf_counter() - started
+                        done += steps
+                        bar.update(steps)
+                    row = self._row(measured, seconds)
+                    if not np.isfinite(row["loss"]):
+                        raise FloatingPointError
+                    good = [variable.numpy() for variable in state]
+                    history.append(row)
+                    bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+                    if patience is not None:
+                        if row["test_mse"] < best[0]:
+                            best, worse = (row["test_mse"], good), 0
+                        else:
+                            worse += 1
+                            if worse == patience:
+                                break
+            except (FloatingPointError, tf.errors.InvalidArgumentError) as error:
+                if not isinstance(error, FloatingPointError) and "Cholesky" not in str(error):
+                    raise
+                at = self.iteration
+                self._restore(state, good)
+                raise FloatingPointError(
+                    f"The loss should stay finite. Received: a loss or solution that is not, "
+                    f"between iterations {self.iteration} and {at}. {advice} The model has its "
+                    f"weights of iteration {self.iteration}."
+                ) from error
+            except KeyboardInterrupt as error:
+                error.add_note(
+                    f"The model keeps its {self.iteration} iterations; train again to go on."
+                )
+                raise
+        if patience is not None:
+            self._restore(state, best[1])
+        return pd.DataFrame(history)
+
+    def _row(self, measured, seconds):
+        count = len(measured[0][2])
+        dense = _kernels.choose_kernel(self.num_users, self.num_items, count) == "dense"
+        *errors, l2, pull = _measure(measured, *self._tables(), dense).numpy().tolist()
+        errors = [error / len(part[2]) for error, part in zip(errors, measured, strict=True)]
+        l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
+        return {
+            "iteration": self.iteration,
+            "seconds": seconds,
+            "train_mse": errors[0],
+            "test_mse": errors[1] if len(errors) > 1 else np.nan,
+            "l2_loss": l2,
+            "gravity_loss": pull,
+            "loss": errors[0] + l2 + pull,
+        }
+
+    @staticmethod
+    def _restore(state, values):
+        for variable, value in zip(state, values, strict=True):
+            variable.assign(value)
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _measure(tensors, users, items, dense):
+    """The squared errors of each (users, items, ratings), the l2 penalty and gravity; float64."""
+    errors = [_kernels.squared_error(*tensor, users, items, dense) for tensor in tensors]
+    pulls = [l2_penalty(users, items), gravity(users, items)]
+    return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
+
+
+@tf.function(reduce_retracing=True)
+def _sweeps(users, items, kept, tables, weights, count, proximal):
+    by_user, by_item = tables
+    user_ridge, item_ridge, unobserved = tf.unstack(weights)
+    for _ in tf.range(count):
+        users = _kernels.solve_rows(
+            users * kept[0], items, by_user, user_ridge, unobserved, proximal
+        )
+        items = _kernels.solve_rows(
+            items * kept[1], users, by_item, item_ridge, unobserved, proximal
+        )
+    return users, items
+
+
+def _configuration(optimizer):
+    """What must agree for two optimizers to share their state, and the learning rate beside it."""
+    serialized = keras.saving.serialize_keras_object(optimizer)
+    config = {key: value for key, value in serialized["config"].items() if key != "name"}
+    # A schedule is part of what must agree, a plain number is not.
+    rate = None if isinstance(config["learning_rate"], dict) else config.pop("learning_rate")
+    return (serialized["class_name"], config), rate
+
+
+def _as_dataset(x):
+    return tf.data.Dataset.from_tensors(x) if isinstance(x, tf.SparseTensor) else x
+
+
+def _ids(name, column, count, count_name):
+    """A column of ids as int64, all of them integers from 0 to count - 1."""
+    if len(column) == 0:
+        return np.zeros(0, np.int64)
+    rule = f"{name} should be an integer from 0 to {count_name} - 1 = {count - 1}"
+    remedy = f"Renumber the ids from 0 (pandas.factorize), or pass a larger {count_name}."
+    _refuse(column.isna(), column, rule, "Drop the row.")
+    if not pd.api.types.is_integer_dtype(column):
+        whole = [
+            isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in column
+        ]
+        _refuse(
+            ~np.asarray(whole), column, rule, f"Convert whole numbers with astype(int). {remedy}"
+        )
+    _refuse(((column < 0) | (column >= count)), column, rule, remedy)
+    return column.to_numpy(np.int64)
+
+
+def _refuse(bad, values, rule, remedy):
+    """Raise on the first bad row."""
+    bad = np.asarray(bad, bool)
+    if bad.any():
+        row = int(np.argmax(bad))
+        value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
+        raise ValueError(f"{rule}. Received: {value!r} in row {row} (counted from 0). {remedy}")
+
+
+def _integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} should be an integer, {least} or more. Received: {value!r}.")
+    return int(value)
+
+
+def _positive_integer(name, value):
+    return _integer(name, value, 1)
+
+
+def _finite(name, value, positive=False):
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value < 0 or (positive and value == 0):
+        rule = "positive" if positive else "0 or more"
+        raise ValueError(f"{name} should be a finite number, {rule}. Received: {value!r}.")
+    return float(value)

@@ -1,0 +1,792 @@
+"""CFModel against NumPy in float64, closed forms, and what withheld cells must be."""
+
+import contextlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cfutils import _kernels
+from cfutils._tensorflow import keras, tf
+from cfutils.factorization import CFModel, ratings_tensor
+
+# Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+COEFFICIENTS = [(0.1, 1.0), (0.1, 0.0), (0.0, 1.0), (0.0, 0.0)]
+
+
+def frame(*rows):
+    return pd.DataFrame(rows, columns=["user_id", "movie_id", "rating"])
+
+
+def random_frame(num_users, num_items, density=0.5, seed=0):
+    """Random ratings; the last user and the last item have none."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((num_users, num_items)) < density
+    mask[-1], mask[:, -1], mask[0, 0] = False, False, True
+    users, items = np.nonzero(mask)
+    return frame(*zip(users, items, rng.integers(1, 6, len(users)), strict=True))
+
+
+def dense(A):
+    """A SparseTensor as float64 ratings and mask."""
+    table, mask = np.zeros(A.shape), np.zeros(A.shape, bool)
+    at = tuple(A.indices.numpy().T)
+    table[at], mask[at] = A.values.numpy(), True
+    return table, mask
+
+
+def loss_in_numpy(model, A):
+    """mse, l2 term, gravity term of the model, float64 and dense."""
+    table, mask = dense(A)
+    U, V = (x.astype(np.float64) for x in (model.user_embeddings, model.item_embeddings))
+    mse = np.mean((U @ V.T - table)[mask] ** 2)
+    l2 = model.l2_coeff * (np.sum(U**2) / len(U) + np.sum(V**2) / len(V))
+    return mse, l2, model.gravity_coeff * np.mean((U @ V.T) ** 2)
+
+
+def gradients_in_numpy(model, A):
+    table, mask = dense(A)
+    U, V = (x.astype(np.float64) for x in (model.user_embeddings, model.item_embeddings))
+    S = 2 / mask.sum() * mask * (U @ V.T - table) + 2 * model.gravity_coeff / mask.size * U @ V.T
+    return (
+        S @ V + 2 * model.l2_coeff / len(U) * U,
+        S.T @ U + 2 * model.l2_coeff / len(V) * V,
+    )
+
+
+def solve_in_numpy(fixed, table, mask, l2_coeff, gravity_coeff):
+    """One half of an ALS sweep: every row of table's embeddings, one at a time."""
+    num_rows, num_columns = table.shape
+    count = mask.sum()
+    rows = []
+    for ratings, seen in zip(table, mask, strict=True):
+        matrix = fixed[seen].T @ fixed[seen]
+        matrix += gravity_coeff * count / (num_rows * num_columns) * fixed.T @ fixed
+        matrix += l2_coeff * count / num_rows * np.eye(fixed.shape[1])
+        rows.append(np.linalg.lstsq(matrix, fixed[seen].T @ ratings[seen])[0])
+    return np.array(rows)
+
+
+def weights(model):
+    return [variable.numpy() for variable in model.variables]
+
+
+def assert_same(model, other):
+    np.testing.assert_array_equal(model.user_embeddings, other.user_embeddings)
+    np.testing.assert_array_equal(model.item_embeddings, other.item_embeddings)
+    assert model.iteration == other.iteration
+
+
+@pytest.fixture
+def A():
+    return ratings_tensor(random_frame(12, 9), 12, 9)
+
+
+def small(seed=0, **kwargs):
+    return CFModel(12, 9, 3, init_stddev=0.5, seed=seed, **kwargs)
+
+
+# ratings_tensor
+
+
+def test_ratings_tensor_is_canonical():
+    A = ratings_tensor(frame((1, 2, 4.0), (0, 1, 3.5), (1, 0, 1.0)), 2, 3)
+    np.testing.assert_array_equal(A.indices, [[0, 1], [1, 0], [1, 2]])
+    np.testing.assert_array_equal(A.values, np.float32([3.5, 1, 4]))
+    assert A.shape == (2, 3)
+    assert A.dtype == tf.float32
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 4), st.integers(0, 6)), st.integers(-5, 5), min_size=1
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_ratings_tensor_keeps_every_rating(table, random):
+    rows = [(*pair, rating) for pair, rating in table.items()]
+    random.shuffle(rows)
+    ratings = frame(*rows)
+    before = ratings.copy()
+    A = ratings_tensor(ratings, 5, 7)
+    found = {
+        tuple(pair): value
+        for pair, value in zip(A.indices.numpy().tolist(), A.values.numpy(), strict=True)
+    }
+    assert found == table
+    assert list(found) == sorted(table)
+    pd.testing.assert_frame_equal(ratings, before)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(0, 0, 1), (2, 0, 1)], "user_id should be .* num_users - 1 = 1. Received: .*2.* row 1"),
+        ([(0, -1, 1)], "movie_id should be .* Received: .*-1.* in row 0"),
+        ([(0, 3, 1)], "movie_id should be an integer from 0 to num_items - 1 = 2"),
+        ([(0, 0, 1), (0, 1, 2), (0, 0, 3)], "should occur once. Received: .*0.*0.* in row 2"),
+        ([(0, 0, 1), (0, 1, np.nan)], "rating should be a finite number. Received: .*nan.* row 1"),
+        ([(0, 0, np.inf)], "rating should be a finite number. Received: .*inf"),
+        ([(0, 0, "five")], "rating should be a finite number. Received: 'five'"),
+        ([(0, 0, 1e39)], "rating should be a finite number"),
+        ([(0.5, 0, 1)], "user_id should be an integer .* Received: .*0.5"),
+        ([("0", 0, 1)], "user_id should be an integer .* Received: '0'"),
+        ([(True, 0, 1)], "user_id should be an integer .* Received: .*True"),
+        ([(None, 0, 1)], "user_id should be an integer"),
+        ([(2**63, 0, 1)], "user_id should be an integer .* Received: .*9223372036854775808"),
+        ([], "at least one row"),
+    ],
+)  # fmt: skip
+def test_ratings_tensor_refuses(rows, message):
+    with pytest.raises(ValueError, match=message):
+        ratings_tensor(frame(*rows), 2, 3)
+
+
+def test_ratings_tensor_refuses_missing_columns_and_shapes():
+    with pytest.raises(ValueError, match=r"without \['movie_id'\]"):
+        ratings_tensor(frame((0, 0, 1)).rename(columns={"movie_id": "item"}), 1, 1)
+    for shape in [(0, 1), (1, 2.0), (1, True)]:
+        with pytest.raises(ValueError, match="should be an integer, 1 or more. Received"):
+            ratings_tensor(frame((0, 0, 1)), *shape)
+
+
+# The kernels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kernels_give_the_gradients_of_dense_float64(seed):
+    # 70 items: rows of 0 to 60 ratings, in up to four segments of 16.
+    A = ratings_tensor(random_frame(40, 70, density=0.6, seed=seed), 40, 70)
+    table, mask = dense(A)
+    rng = np.random.default_rng(seed)
+    U, V = rng.normal(size=(40, 5)), rng.normal(size=(70, 5))
+    S = 0.5 * mask * (U @ V.T - table) + 0.1 * U @ V.T
+    ratings = CFModel(40, 70, 5)._observed("A", A)
+    tables = tf.constant(U, tf.float32), tf.constant(V, tf.float32)
+    arguments = (*ratings, 40, 70, 0.5, 0.1)
+    found = {
+        "dense": _kernels.dense_gradient(_kernels.dense_tables(*arguments), *tables),
+        "segments": _kernels.segments_gradient(_kernels.segments_tables(*arguments), *tables),
+        "batch": _kernels.batch_gradient(*ratings, 0.5, 0.1, *tables),
+    }
+    for name, (by_user, by_item) in found.items():
+        np.testing.assert_allclose(by_user, S @ V, atol=2e-3, err_msg=name)
+        np.testing.assert_allclose(by_item, S.T @ U, atol=2e-3, err_msg=name)
+    for dense_form in (False, True):
+        parts = [tf.constant(part) for part in ratings]
+        error = _kernels.squared_error(*parts, *tables, dense=dense_form)
+        np.testing.assert_allclose(error, np.sum((mask * (U @ V.T - table)) ** 2), rtol=1e-5)
+
+
+def test_kernel_is_chosen_by_size():
+    assert _kernels.choose_kernel(2, 4, 3) == "dense"
+    assert _kernels.choose_kernel(943, 1682, 90_000) == "dense"
+    assert _kernels.choose_kernel(6040, 3706, 1_000_000) == "segments"
+    assert _kernels.choose_kernel(162_541, 59_047, 25_000_000) == "segments"
+
+
+def test_kernels_train_alike(A, monkeypatch):
+    histories = {}
+    for kernel in ("dense", "segments"):
+        monkeypatch.setattr(_kernels, "choose_kernel", lambda *_, kernel=kernel: kernel)
+        model = small(l2_coeff=0.1, gravity_coeff=0.5)
+        histories[kernel] = model.train(A, num_iterations=50, learning_rate=0.1)["loss"]
+    np.testing.assert_allclose(histories["dense"], histories["segments"], rtol=1e-4)
+
+
+# Gradient descent
+
+
+@pytest.mark.parametrize(("l2_coeff", "gravity_coeff"), COEFFICIENTS)
+def test_a_step_is_minus_learning_rate_times_gradient(A, l2_coeff, gravity_coeff):
+    model = small(l2_coeff=l2_coeff, gravity_coeff=gravity_coeff)
+    U, V = model.user_embeddings, model.item_embeddings
+    dU, dV = gradients_in_numpy(model, A)
+    model.train(A, num_iterations=1, learning_rate=0.5)
+    np.testing.assert_allclose(model.user_embeddings, U - 0.5 * dU, atol=1e-5)
+    np.testing.assert_allclose(model.item_embeddings, V - 0.5 * dV, atol=1e-5)
+
+
+def test_history_is_the_loss(A):
+    A_test = ratings_tensor(random_frame(12, 9, seed=5), 12, 9)
+    model = small(l2_coeff=0.1, gravity_coeff=0.5)
+    first = loss_in_numpy(model, A)
+    history = model.train(A, A_test, num_iterations=25, learning_rate=0.1, eval_every=10)
+    columns = ["iteration", "seconds", "train_mse", "test_mse", "l2_loss", "gravity_loss", "loss"]
+    assert list(history.columns) == columns
+    assert history["iteration"].tolist() == [0, 10, 20, 25]
+    assert history["seconds"].is_monotonic_increasing
+    assert history["loss"].is_monotonic_decreasing
+    parts = ["train_mse", "l2_loss", "gravity_loss"]
+    np.testing.assert_allclose(history.loc[0, parts].to_numpy(float), first, rtol=1e-5)
+    last = history.iloc[-1]
+    np.testing.assert_allclose(last[parts].to_numpy(float), loss_in_numpy(model, A), rtol=1e-5)
+    assert last["test_mse"] == pytest.approx(loss_in_numpy(model, A_test)[0], rel=1e-5)
+    assert last["loss"] == pytest.approx(sum(loss_in_numpy(model, A)), rel=1e-5)
+    assert model.train(A, num_iterations=5, learning_rate=0.1)["test_mse"].isna().all()
+
+
+def test_order_of_the_ratings_does_not_matter(A):
+    shuffled = tf.SparseTensor(A.indices[::-1], A.values[::-1], A.shape)
+    models = small(), small()
+    for model, ratings in zip(models, (A, shuffled), strict=True):
+        model.train(ratings, num_iterations=5, learning_rate=0.1)
+    assert_same(*models)
+
+
+OPTIMIZERS = {
+    "momentum": lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(0.05),
+    "named": lambda: "adam",
+}
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_500_and_500_equal_1000(A, name, batch_size):
+    optimizer = OPTIMIZERS[name]
+    options = {"batch_size": batch_size, "eval_every": 50}
+    once, twice = small(), small()
+    whole = once.train(A, num_iterations=1000, optimizer=optimizer(), **options)
+    first = twice.train(A, num_iterations=500, optimizer=optimizer(), **options)
+    second = twice.train(A, num_iterations=500, optimizer=optimizer(), **options)
+    assert_same(once, twice)
+    both = pd.concat([first, second], ignore_index=True)
+    pd.testing.assert_frame_equal(both.drop(columns="seconds"), whole.drop(columns="seconds"))
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_training_goes_on_after_save_and_load(A, batch_size, tmp_path):
+    options = {"num_iterations": 25, "optimizer": "adam", "learning_rate": 0.05}
+    options["batch_size"] = batch_size
+    model = small(l2_coeff=0.1, gravity_coeff=0.5)
+    model.train(A, **options)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    assert_same(model, loaded)
+    for each in (model, loaded):
+        each.train(A, **options)
+    assert_same(model, loaded)
+    np.testing.assert_array_equal(model.fold_in([1, 2], [5, 1]), loaded.fold_in([1, 2], [5, 1]))
+
+
+def test_another_optimizer_starts_afresh_and_another_rate_does_not(A):
+    model = small()
+    model.train(A, num_iterations=5, optimizer="adam", learning_rate=0.05)
+    first = model.optimizer
+    model.train(A, num_iterations=5, optimizer="adam", learning_rate=0.01)
+    assert model.optimizer is first
+    assert float(first.learning_rate) == pytest.approx(0.01)
+    model.train(A, num_iterations=5, optimizer="adam")
+    assert float(first.learning_rate) == pytest.approx(0.001)  # what Keras documents for Adam
+    model.train(A, num_iterations=5, learning_rate=0.05)
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert model.iteration == 20
+
+
+def test_one_optimizer_instance_serves_several_models(A):
+    optimizer = keras.optimizers.Adam(0.05)
+    models = small(), small()
+    for model in models:
+        model.train(A, num_iterations=10, optimizer=optimizer)
+    assert_same(*models)
+
+
+def test_learning_rate_schedule(A):
+    def falling():
+        return keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.2, 10, 0.5))
+
+    once, twice = small(), small()
+    once.train(A, num_iterations=20, optimizer=falling())
+    for _ in range(2):
+        twice.train(A, num_iterations=10, optimizer=falling())
+    assert_same(once, twice)
+
+
+def test_mini_batches_see_every_rating_once_an_epoch(A):
+    # Steps so small that the gradients are those of the start: an epoch of batches of equal size
+    # moves the model as many full-batch steps do.
+    count = len(A.values) // 2 * 2
+    even = tf.SparseTensor(A.indices[:count], A.values[:count], A.shape)
+    full, batches = (small(l2_coeff=0.1, gravity_coeff=0.5) for _ in range(2))
+    start = full.user_embeddings
+    full.train(even, num_iterations=count // 2, learning_rate=1e-5)
+    batches.train(even, num_iterations=count // 2, learning_rate=1e-5, batch_size=2)
+    moved = full.user_embeddings - start
+    difference = batches.user_embeddings - full.user_embeddings
+    assert np.abs(difference).max() < 0.01 * np.abs(moved).max()
+
+
+def test_mini_batches_are_shuffled_anew(A):
+    def after(num_iterations, seed=0):
+        model = small()
+        model.seed = seed
+        model.train(A, num_iterations=num_iterations, learning_rate=0.01, batch_size=10)
+        return model.user_embeddings
+
+    assert np.abs(after(1) - after(1, seed=1)).max() > 0
+
+
+def test_a_batch_of_everything_is_full_batch(A):
+    full, batch = small(), small()
+    full.train(A, num_iterations=20, learning_rate=0.1)
+    batch.train(A, num_iterations=20, learning_rate=0.1, batch_size=10**6)
+    np.testing.assert_allclose(full.user_embeddings, batch.user_embeddings, atol=1e-5)
+
+
+def test_mini_batch_sgd_learns(A):
+    model = small(l2_coeff=0.01)
+    history = model.train(A, num_iterations=500, learning_rate=0.1, batch_size=8, eval_every=50)
+    assert history["train_mse"].iloc[-1] < 0.1 * history["train_mse"].iloc[0]
+
+
+@pytest.mark.parametrize("kernel", ["dense", "segments"])
+def test_seeds_decide_and_global_state_does_not(A, kernel, monkeypatch):
+    monkeypatch.setattr(_kernels, "choose_kernel", lambda *_: kernel)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    models = []
+    for number in (1, 2):
+        tf.random.set_seed(number)
+        model = small(seed=3)
+        model.train(A, num_iterations=10, learning_rate=0.1, optimizer="adam")
+        model.train(A, num_iterations=10, learning_rate=0.1, batch_size=5)
+        model.train_als(A, num_iterations=2)
+        models.append(model)
+    assert_same(*models)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert np.abs(small(seed=3).user_embeddings - small(seed=4).user_embeddings).max() > 0
+
+
+def test_first_embeddings_are_normal():
+    model = CFModel(2000, 3000, 10, init_stddev=0.3)
+    for table in (model.user_embeddings, model.item_embeddings):
+        assert table.std() == pytest.approx(0.3, rel=0.02)
+        assert abs(table.mean()) < 0.01
+    # Expected norm about sigma sqrt(d).
+    norms = np.linalg.norm(model.user_embeddings, axis=1)
+    assert norms.mean() == pytest.approx(0.3 * np.sqrt(10), rel=0.05)
+
+
+# What training does when it does not simply end
+
+
+def test_early_stopping_restores_the_best():
+    ratings = random_frame(12, 9, density=0.8)
+    A = ratings_tensor(ratings[::2], 12, 9)
+    A_valid = ratings_tensor(ratings[1::2], 12, 9)
+    model = CFModel(12, 9, 8, init_stddev=0.3)
+    history = model.train(A, A_valid, num_iterations=3000, learning_rate=0.5, patience=4)
+    best = history["test_mse"].idxmin()
+    assert len(history) == best + 5  # four rows without a better one, then the end
+    assert history["iteration"].iloc[-1] < 3000
+    assert model.iteration == history.loc[best, "iteration"]
+    assert loss_in_numpy(model, A_valid)[0] == pytest.approx(history["test_mse"].min(), rel=1e-5)
+    again = CFModel(12, 9, 8, init_stddev=0.3)
+    again.train(A, num_iterations=model.iteration, learning_rate=0.5)
+    assert_same(model, again)
+    model = CFModel(12, 9, 8, init_stddev=0.3)
+    history = model.train_als(A, A_valid, num_iterations=100, patience=2)
+    assert model.iteration == history.loc[history["test_mse"].idxmin(), "iteration"]
+
+
+def test_patience_needs_validation_ratings(A):
+    with pytest.raises(ValueError, match="A_test should hold validation ratings"):
+        small().train(A, num_iterations=5, learning_rate=0.1, patience=2)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_divergence_keeps_the_last_finite_weights(A, batch_size):
+    model = small()
+    with pytest.raises(FloatingPointError, match="Lower learning_rate"):
+        model.train(A, num_iterations=500, learning_rate=20.0, batch_size=batch_size, eval_every=2)
+    assert np.isfinite(loss_in_numpy(model, A)[0])
+    assert model.iteration % 2 == 0
+    again = small()
+    if model.iteration:
+        again.train(A, num_iterations=model.iteration, learning_rate=20.0, batch_size=batch_size)
+    assert_same(model, again)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_interruption_keeps_what_was_learned(A, batch_size, monkeypatch):
+    options = {"learning_rate": 0.05, "optimizer": "adam", "batch_size": batch_size}
+    model, again = small(), small()
+    record = model._row
+
+    def interrupted(*args):
+        if model.iteration == 30:
+            raise KeyboardInterrupt
+        return record(*args)
+
+    monkeypatch.setattr(model, "_row", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        model.train(A, num_iterations=100, **options)
+    assert "30 iterations" in caught.value.__notes__[0]
+    monkeypatch.undo()
+    again.train(A, num_iterations=30, **options)
+    assert_same(model, again)
+    for each in (model, again):
+        each.train(A, num_iterations=10, **options)
+    assert_same(model, again)
+
+
+def test_progress_is_quiet_unless_asked_for(A, capsys):
+    small().train(A, num_iterations=5, learning_rate=0.1)
+    small().train_als(A, num_iterations=2)
+    assert capsys.readouterr() == ("", "")
+    small().train(A, num_iterations=5, learning_rate=0.1, progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "0/5" in captured.err
+
+
+# Alternating least squares
+
+
+@pytest.mark.parametrize(("l2_coeff", "gravity_coeff"), COEFFICIENTS)
+def test_a_sweep_solves_every_row(l2_coeff, gravity_coeff):
+    # Rows of up to 60 ratings; 5 dimensions, so that all rated rows are determined.
+    A = ratings_tensor(random_frame(40, 70, density=0.7), 40, 70)
+    model = CFModel(40, 70, 5, l2_coeff=l2_coeff, gravity_coeff=gravity_coeff, init_stddev=0.5)
+    U, V = model.user_embeddings, model.item_embeddings
+    model.train_als(A, num_iterations=1)
+    table, mask = dense(A)
+    expected_U = solve_in_numpy(V.astype(np.float64), table, mask, l2_coeff, gravity_coeff)
+    free = not (l2_coeff or gravity_coeff)
+    if free:
+        expected_U[-1] = U[-1]  # unrated and not pulled anywhere: left alone
+    np.testing.assert_allclose(model.user_embeddings, expected_U, atol=2e-3)
+    expected_V = solve_in_numpy(
+        model.user_embeddings.astype(np.float64), table.T, mask.T, l2_coeff, gravity_coeff
+    )
+    if free:
+        expected_V[-1] = V[-1]
+    np.testing.assert_allclose(model.item_embeddings, expected_V, atol=2e-3)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 20])  # 20 exceeds both the users and the items
+@pytest.mark.parametrize(("l2_coeff", "gravity_coeff"), COEFFICIENTS)
+def test_the_loss_never_grows(A, l2_coeff, gravity_coeff, dim):
+    model = CFModel(12, 9, dim, l2_coeff=l2_coeff, gravity_coeff=gravity_coeff, init_stddev=0.5)
+    history = model.train_als(A, num_iterations=40)
+    loss = history["loss"].to_numpy()
+    assert history["iteration"].tolist() == list(range(41))
+    assert np.diff(loss).max() <= 1e-6 * loss[0]
+    assert loss[-1] == pytest.approx(sum(loss_in_numpy(model, A)), rel=1e-4, abs=1e-6)
+
+
+def test_als_reaches_what_descent_approaches(A):
+    # The loss has several local minima, so both go on from the one that descent has found.
+    model = small(l2_coeff=0.1, gravity_coeff=0.3)
+    descent = model.train(A, num_iterations=5000, learning_rate=0.5, eval_every=5000)
+    als = model.train_als(A, num_iterations=100, eval_every=100)
+    assert als["loss"].iloc[-1] == pytest.approx(descent["loss"].iloc[-1], rel=1e-4)
+    # And from its own start it ends where the gradient, here of dense float64, is zero.
+    model = small(l2_coeff=0.1, gravity_coeff=0.3)
+    model.train_als(A, num_iterations=1000, eval_every=1000)
+    for gradient in gradients_in_numpy(model, A):
+        np.testing.assert_allclose(gradient, 0, atol=1e-4)
+
+
+def test_als_mixes_with_descent_and_resumes(A):
+    once, twice = small(l2_coeff=0.1), small(l2_coeff=0.1)
+    once.train_als(A, num_iterations=6)
+    twice.train_als(A, num_iterations=2)
+    history = twice.train_als(A, num_iterations=4)
+    assert_same(once, twice)
+    assert history["iteration"].tolist() == [3, 4, 5, 6]
+    loss = twice.train(A, num_iterations=10, learning_rate=0.01)["loss"].iloc[-1]
+    assert loss < history["loss"].iloc[-1]
+
+
+def test_rows_without_ratings():
+    A = ratings_tensor(frame((0, 0, 4), (2, 2, 2)), 4, 4)
+    pulled = CFModel(4, 4, 2, l2_coeff=0.01)
+    pulled.train_als(A, num_iterations=3)
+    np.testing.assert_array_equal(pulled.user_embeddings[[1, 3]], 0)
+    np.testing.assert_array_equal(pulled.item_embeddings[[1, 3]], 0)
+    free = CFModel(4, 4, 2)
+    U = free.user_embeddings
+    free.train_als(A, num_iterations=3)
+    np.testing.assert_array_equal(free.user_embeddings[[1, 3]], U[[1, 3]])
+
+
+def test_a_ridge_too_small_for_float32_says_what_to_do(A):
+    # Two identical movies and l2_coeff of 1e-30: singular to float32, and not proximal.
+    model = CFModel(12, 9, 8, l2_coeff=1e-30, init_stddev=0.5)
+    before = model.user_embeddings
+    model._items.assign(np.ones((9, 8), np.float32))
+    with pytest.raises(FloatingPointError, match="Set l2_coeff to 0.001 or more"):
+        model.train_als(A, num_iterations=5)
+    np.testing.assert_array_equal(model.user_embeddings, before)
+
+
+SOLVERS = {
+    "als": lambda model, A: model.train_als(A, num_iterations=100, eval_every=100),
+    "adam": lambda model, A: model.train(
+        A, num_iterations=1500, optimizer="adam", learning_rate=0.02, eval_every=1500
+    ),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_rank_1_matrix_is_recovered(solver):
+    rng = np.random.default_rng(0)
+    truth = np.outer(rng.uniform(1, 2, 12), rng.uniform(1, 2, 10))
+    mask = rng.random(truth.shape) < 0.6
+    users, items = np.nonzero(mask)
+    A = ratings_tensor(frame(*zip(users, items, truth[mask], strict=True)), 12, 10)
+    model = CFModel(12, 10, 1, init_stddev=0.5, l2_coeff=1e-5)
+    SOLVERS[solver](model, A)
+    np.testing.assert_allclose(model.user_embeddings @ model.item_embeddings.T, truth, atol=0.02)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_checkerboard_gives_back_what_was_withheld(solver):
+    # Rank 2: even users rate even movies 5 and odd ones 1, odd users the other way round. A model
+    # that has understood this fills in every cell that it was not shown.
+    users, items = np.indices((14, 12)).reshape(2, -1)
+    ratings = np.where((users + items) % 2 == 0, 5.0, 1.0)
+    withheld = np.random.default_rng(1).random(len(ratings)) < 0.25
+    shown = frame(*zip(users[~withheld], items[~withheld], ratings[~withheld], strict=True))
+    model = CFModel(14, 12, 2, init_stddev=0.5, l2_coeff=1e-4)
+    SOLVERS[solver](model, ratings_tensor(shown, 14, 12))
+    guesses = model.predict(np.stack([users, items], axis=1)[withheld])
+    np.testing.assert_allclose(guesses, ratings[withheld], atol=0.1)
+
+
+# Fold-in
+
+
+@pytest.mark.parametrize(("l2_coeff", "gravity_coeff"), COEFFICIENTS)
+def test_fold_in_is_a_row_of_least_squares(A, l2_coeff, gravity_coeff):
+    model = CFModel(12, 9, 2, init_stddev=0.5, l2_coeff=l2_coeff, gravity_coeff=gravity_coeff)
+    model.train_als(A, num_iterations=3)
+    table, mask = dense(A)
+    # The equation of every known user, with the movies as they are now.
+    V = model.item_embeddings.astype(np.float64)
+    expected = solve_in_numpy(V, table, mask, l2_coeff, gravity_coeff)
+    for user in range(11):
+        (items,) = np.nonzero(mask[user])
+        found = model.fold_in(items, table[user, items])
+        np.testing.assert_allclose(found, expected[user], atol=1e-4)
+        assert found.dtype == np.float32
+    # And what the model's own next sweep, which begins with the users, gives each of them.
+    folded = [
+        model.fold_in(*(x[mask[user]] for x in (np.arange(9), table[user]))) for user in range(11)
+    ]
+    model.train_als(A, num_iterations=1)
+    np.testing.assert_allclose(folded, model.user_embeddings[:11], atol=2e-3)
+
+
+def test_fold_in_of_nothing_and_of_little(A):
+    model = small(l2_coeff=0.1)
+    model.train(A, num_iterations=10, learning_rate=0.1)
+    np.testing.assert_array_equal(model.fold_in([], []), np.zeros(3))
+    free = small()
+    free.train_als(A, num_iterations=5)
+    # One rating and no regularization: the shortest u with u.V_2 = 4 is 4 V_2 / |V_2|^2.
+    V_2 = free.item_embeddings[2]
+    np.testing.assert_allclose(free.fold_in([2], [4]), 4 * V_2 / (V_2 @ V_2), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("items", "ratings", "message"),
+    [
+        ([9], [1], "item_ids should be an integer from 0 to num_items - 1 = 8. Received: .*9"),
+        ([-1], [1], "item_ids should be"),
+        ([0.5], [1], "item_ids should be an integer"),
+        ([1, 1], [1, 2], "item_ids should be distinct. Received: .*1.* in row 1"),
+        ([1], [np.nan], "ratings should be finite"),
+        ([1, 2], [3], "one value per item id"),
+    ],
+)
+def test_fold_in_refuses(A, items, ratings, message):
+    model = small()
+    model.train_als(A, num_iterations=1)
+    with pytest.raises(ValueError, match=message):
+        model.fold_in(items, ratings)
+
+
+def test_fold_in_needs_training():
+    with pytest.raises(ValueError, match="trained model"):
+        small().fold_in([1], [5])
+
+
+# The Keras interface
+
+
+def test_predict_and_call_are_dot_products(A):
+    model = small()
+    scores = model.user_embeddings @ model.item_embeddings.T
+    pairs = np.array([[0, 8], [11, 0], [3, 3]])
+    expected = scores[pairs[:, 0], pairs[:, 1]]
+    np.testing.assert_allclose(model.predict(pairs), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(pairs, batch_size=2), expected, rtol=1e-5)
+    data = pd.DataFrame(pairs, columns=["user_id", "movie_id"])
+    np.testing.assert_allclose(model.predict(data), expected, rtol=1e-5)
+    dataset = tf.data.Dataset.from_tensor_slices(pairs).batch(2)
+    np.testing.assert_allclose(model.predict(dataset), expected, rtol=1e-5)
+    np.testing.assert_allclose(model(pairs), expected, rtol=1e-5)
+    at = tuple(A.indices.numpy().T)
+    np.testing.assert_allclose(model(A), scores[at], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([[12, 0]], "user id should be .* Received: .*12"),
+        ([[0, -1]], "movie id should be"),
+        ([[0.5, 1]], "user id should be an integer"),
+        ([1, 2], r"shape \[n, 2\] with n > 0. Received: shape \(2,\)"),
+        (np.zeros((0, 2), int), "with n > 0"),
+    ],
+)
+def test_predict_refuses(pairs, message):
+    with pytest.raises(ValueError, match=message):
+        small().predict(pairs)
+
+
+@pytest.mark.parametrize("form", ["tensor", "dataset"])
+def test_fit_is_train(A, form):
+    fitted, trained = (small(l2_coeff=0.1, gravity_coeff=0.5) for _ in range(2))
+    fitted.compile(optimizer=keras.optimizers.SGD(0.1))
+    if form == "tensor":
+        history = fitted.fit(A, epochs=20, validation_data=A, verbose=0)
+    else:
+        dataset = tf.data.Dataset.from_tensors(A)
+        history = fitted.fit(dataset, epochs=20, validation_data=dataset, verbose=0)
+    losses = trained.train(A, num_iterations=20, learning_rate=0.1, eval_every=1)["loss"]
+    np.testing.assert_allclose(fitted.user_embeddings, trained.user_embeddings, atol=1e-5)
+    assert fitted.iteration == 20
+    # Keras reports the loss of an epoch as it was before its step, and of validation after it.
+    np.testing.assert_allclose(history.history["loss"], losses[:-1], rtol=1e-5)
+    np.testing.assert_allclose(history.history["val_loss"], losses[1:], rtol=1e-5)
+    parts = fitted.evaluate(A, verbose=0, return_dict=True)
+    mse, l2, pull = loss_in_numpy(fitted, A)
+    assert parts == pytest.approx(
+        {"loss": mse + l2 + pull, "mse": mse, "l2": l2, "gravity": pull}, rel=1e-5
+    )
+    np.testing.assert_allclose(fitted.fold_in([1], [5]), trained.fold_in([1], [5]), atol=1e-5)
+
+
+def test_fit_takes_callbacks(A, tmp_path):
+    A_valid = ratings_tensor(random_frame(12, 9, seed=7), 12, 9)
+    model = small()
+    model.compile(optimizer="adam")
+    stop = keras.callbacks.EarlyStopping(
+        "val_mse", mode="min", patience=3, restore_best_weights=True
+    )
+    keep = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", monitor="val_mse", mode="min", save_best_only=True
+    )
+    model.optimizer.learning_rate = 0.1
+    callbacks = [stop, keep, keras.callbacks.CSVLogger(tmp_path / "log.csv")]
+    history = model.fit(
+        A, epochs=300, validation_data=A_valid, verbose=0, callbacks=callbacks
+    ).history
+    assert len(history["loss"]) < 300
+    best = min(history["val_mse"])
+    assert loss_in_numpy(model, A_valid)[0] == pytest.approx(best, rel=1e-4)
+    assert_same(model, keras.models.load_model(tmp_path / "best.keras"))
+    assert len(pd.read_csv(tmp_path / "log.csv")) == len(history["loss"])
+
+
+def test_fit_and_train_share_the_optimizer(A):
+    fitted, trained = small(), small()
+    for model in (fitted, trained):
+        model.train(A, num_iterations=5, optimizer="adam", learning_rate=0.05)
+    fitted.fit(A, epochs=5, verbose=0)
+    trained.train(A, num_iterations=5, optimizer="adam", learning_rate=0.05)
+    np.testing.assert_allclose(fitted.user_embeddings, trained.user_embeddings, atol=1e-5)
+
+
+def test_compile_refuses_another_loss():
+    with pytest.raises(ValueError, match="the model's loss is fixed. Received: 'mse'"):
+        small().compile(loss="mse")
+
+
+def test_fit_refuses_dense_ratings():
+    model = small()
+    model.compile()
+    with pytest.raises(ValueError, match="x should be a SparseTensor"):
+        model.fit(np.ones((12, 9)), verbose=0)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_users": 0}, "num_users should be an integer, 1 or more. Received: 0"),
+        ({"num_items": 2.5}, "num_items should be"),
+        ({"embedding_dim": True}, "embedding_dim should be"),
+        ({"l2_coeff": -1}, "l2_coeff should be a finite number, 0 or more. Received: -1"),
+        ({"gravity_coeff": np.nan}, "gravity_coeff should be"),
+        ({"init_stddev": 0}, "init_stddev should be a finite number, positive"),
+        ({"seed": None}, "seed should be an integer, 0 or more. Received: None"),
+    ],
+)
+def test_constructor_refuses(change, message):
+    arguments = {"num_users": 2, "num_items": 3, "embedding_dim": 1} | change
+    with pytest.raises(ValueError, match=message):
+        CFModel(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_iterations": 0}, "num_iterations should be an integer, 1 or more. Received: 0"),
+        ({"learning_rate": -1}, "learning_rate should be positive and finite. Received: -1"),
+        ({"learning_rate": np.inf}, "learning_rate should be"),
+        ({"batch_size": 0}, "batch_size should be"),
+        ({"eval_every": 0}, "eval_every should be"),
+        ({"patience": 0}, "patience should be"),
+        ({"optimizer": "sdg"}, "sdg"),
+    ],
+)
+def test_train_refuses(A, change, message):
+    model = small()
+    before = weights(model)
+    with pytest.raises(ValueError, match=message):
+        model.train(A, A, **({"num_iterations": 1, "learning_rate": 0.1} | change))
+    for one, other in zip(before, weights(model)[: len(before)], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (np.ones((12, 9)), "should be a tf.SparseTensor"),
+        (
+            tf.SparseTensor([[0, 0]], [1.0], (9, 12)),
+            r"model's shape \(12, 9\). Received: \(9, 12\)",
+        ),
+        (tf.SparseTensor(np.zeros((0, 2), int), [], (12, 9)), "at least one rating"),
+        (tf.SparseTensor([[0, 0]], [np.nan], (12, 9)), "all finite"),
+        (tf.SparseTensor([[12, 0]], [1.0], (12, 9)), "indices below"),
+        (tf.SparseTensor([[1, 2], [1, 2]], [1.0, 2.0], (12, 9)), r"Received: pair \(1, 2\) twice"),
+    ],
+)
+def test_training_refuses_other_tensors(A, tensor, message):
+    for call in (small().train, small().train_als):
+        with pytest.raises(ValueError, match="A_train " + ".*" + message):
+            call(tensor, num_iterations=1)
+        with pytest.raises(ValueError, match="A_test " + ".*" + message):
+            call(A, tensor, num_iterations=1)
+
+
+def test_embeddings_are_copies():
+    model = small()
+    with contextlib.suppress(ValueError):  # a read-only array would do as well
+        model.user_embeddings[:] = 0
+    assert np.abs(model.user_embeddings).min() > 0
