@@ -491,7 +491,7 @@ class CFModel(keras.Model):
         shape = self.num_users, self.num_items
         pull = 2 * self.gravity_coeff / (shape[0] * shape[1])
         tables = make(*train, *shape, 2 / len(train[2]), pull)
-        steps = self._compiled_steps(kernel)
+        steps = self._compiled_steps(kernel, tables, tf.constant(0))
 
         def advance(count):
             steps(tables, tf.constant(count))
@@ -504,8 +504,8 @@ class CFModel(keras.Model):
         batch_size = min(_positive_integer("batch_size", batch_size), count)
         per_epoch = -(-count // batch_size)
         ratings = [tf.constant(part) for part in train]
-        steps = self._compiled_steps("batch")
-        order = epoch = None
+        order, numbers, epoch = tf.zeros(count, tf.int32), [tf.constant(0)] * 3, None
+        steps = self._compiled_steps("batch", ratings, order, *numbers)
 
         def advance(limit):
             nonlocal order, epoch
@@ -521,9 +521,9 @@ class CFModel(keras.Model):
 
         return advance
 
-    def _compiled_steps(self, kernel):
-        """Several optimizer steps as one graph, kept for the next call."""
-        key = (self.optimizer, kernel)
+    def _compiled_steps(self, kernel, *arguments):
+        """Several optimizer steps as one graph for such arguments, kept for the next call."""
+        key = (self.optimizer, kernel, [part.shape for part in tf.nest.flatten(arguments)])
         if self._steps is not None and self._steps[0] == key:
             return self._steps[1]
         optimizer, variables = self.optimizer, [self._users, self._items]
@@ -541,7 +541,6 @@ class CFModel(keras.Model):
             optimizer.apply(gradients, variables)
             self._iteration.assign_add(1)
 
-        @tf.function(reduce_retracing=True, autograph=False)
         def full(tables, count):
             def step(done):
                 apply(_STEPS[kernel](tables, *self._tables()))
@@ -549,7 +548,6 @@ class CFModel(keras.Model):
 
             tf.while_loop(lambda done: done < count, step, (0,))
 
-        @tf.function(reduce_retracing=True, autograph=False)
         def batch(ratings, order, size, start, count):
             def step(at):
                 chosen = order[at * size : (at + 1) * size]
@@ -560,7 +558,9 @@ class CFModel(keras.Model):
 
             tf.while_loop(lambda at: at < start + count, step, (start,))
 
-        self._steps = key, batch if kernel == "batch" else full
+        # A concrete function: tracing one per model is meant, and TensorFlow would warn of it.
+        steps = tf.function(batch if kernel == "batch" else full, autograph=False)
+        self._steps = key, steps.get_concrete_function(*arguments)
         return self._steps[1]
 
     def _run(self, advance, train, A_test, num_iterations, eval_every, patience, progress, advice):

@@ -159,6 +159,26 @@ def mean_interval(values, confidence=0.95):
     return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n": len(values)})
 
 
+def verdict(differences, confidence=0.95):
+    """Whether a quantity that a claim says is positive is so, over repetitions.
+
+    Args:
+        differences: one figure per repetition (seed or split), at least two; positive where the
+            claim is right.
+        confidence: of the interval of their mean.
+
+    Returns:
+        A series with the `mean`, `low`, `high` and `n` of `mean_interval` and `verdict`: "holds"
+        if the whole interval is above 0, "does not hold" if it is below, else "undecided".
+    """
+    interval = mean_interval(differences, confidence)
+    if interval["low"] > 0:
+        reading = "holds"
+    else:
+        reading = "does not hold" if interval["high"] < 0 else "undecided"
+    return pd.concat([interval, pd.Series({"verdict": reading})])
+
+
 def interactions(ratings, num_users, num_items, *, binary=True):
     """Ratings as a sparse matrix of histories.
 
