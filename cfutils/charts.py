@@ -306,7 +306,7 @@ def lines(
     columns = [x, y, series] + ([panel] if panel else [])
     data = frame[columns].dropna()
     data[[x, y]] = data[[x, y]].map(lambda value: float(f"{value:.4g}"))
-    y_scale = {"zero": False, "type": "log" if log_y else "linear"}
+    y_scale = {"type": "log"} if log_y else {"zero": False}
     if y_domain is not None:
         y_scale |= {"domain": list(y_domain), "nice": False}
     x_scale = alt.Scale(type="log", nice=False) if log_x else alt.Scale()

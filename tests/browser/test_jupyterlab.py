@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SCREENSHOTS = ROOT / "site" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "0123456789abcdef"
@@ -119,7 +120,7 @@ def open_notebook(page, lab, name):
 def check_charts(charts, number):
     expect(charts).to_have_count(number, timeout=20_000)
     for index in range(number):
-        expect(charts.nth(index).locator(MARKS).nth(2)).to_be_attached()
+        expect(charts.nth(index).locator(MARKS).nth(1)).to_be_attached()
 
 
 def marks(chart, color):
@@ -145,17 +146,23 @@ def check_slicing(page, chart):
     assert marks(chart, blue) != blue_after
 
 
-def test_jupyterlab_draws_the_committed_charts_offline(page, lab):
-    path = ROOT / "notebooks" / "01_eda.ipynb"
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_jupyterlab_draws_the_committed_charts_offline(page, lab, path):
     open_notebook(page, lab, path.name)
     charts = page.locator(".jp-Notebook .vega-embed")
     check_charts(charts, number_of_charts(path))
-    charts.first.scroll_into_view_if_needed()
-    check_slicing(page, charts.first)
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / "jupyterlab_01_sliced.png")
     for index in range(charts.count()):
-        charts.nth(index).screenshot(path=SCREENSHOTS / f"jupyterlab_01_chart_{index + 1}.png")
+        name = f"jupyterlab_{path.stem[:2]}_chart_{index + 1}.png"
+        charts.nth(index).screenshot(path=SCREENSHOTS / name)
+
+
+def test_jupyterlab_slices_histograms_by_a_click(page, lab):
+    open_notebook(page, lab, "01_eda.ipynb")
+    chart = page.locator(".jp-Notebook .vega-embed").first
+    check_charts(page.locator(".jp-Notebook .vega-embed"), number_of_charts(NOTEBOOKS[0]))
+    chart.scroll_into_view_if_needed()
+    check_slicing(page, chart)
+    page.screenshot(path=SCREENSHOTS / "jupyterlab_01_sliced.png")
 
 
 def test_jupyterlab_runs_the_notebook_with_its_own_kernel(page, lab):
@@ -180,9 +187,8 @@ def site(tmp_path_factory):
     import run
 
     output = tmp_path_factory.mktemp("site")
-    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-    done = {path.stem: (nbformat.read(path, as_version=4), 1) for path in paths}
-    run.write_site(done, {path.stem: run.read_title(path) for path in paths}, output)
+    done = {path.stem: (nbformat.read(path, as_version=4), 1) for path in NOTEBOOKS}
+    run.write_site(done, {path.stem: run.read_title(path) for path in NOTEBOOKS}, output)
     return output
 
 
@@ -200,7 +206,7 @@ def test_pages_are_whole_and_interactive_without_a_network(page, site):
     page.goto(f"{site}/index.html".replace("/", "file:///", 1))
     page.screenshot(path=SCREENSHOTS / "index.png")
     links = page.locator("main a").evaluate_all("links => links.map(link => link.href)")
-    names = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+    names = [path.stem for path in NOTEBOOKS]
     assert [re.search(r"(\w+)\.html", link)[1] for link in links] == names
     for link, name in zip(links, names, strict=True):
         page.goto(link)
