@@ -413,7 +413,7 @@ def score_histograms(scores, *, title, x_title, bins=60, domain=None, subtitle="
     colors = alt.Scale(domain=groups, range=list(PALETTE[: len(groups)]))
     bars = (
         alt.Chart()
-        .mark_bar(opacity=0.45)
+        .mark_bar(opacity=0.45, binSpacing=0)
         .encode(
             x=alt.X("from:Q", title=x_title, bin="binned"),
             x2="to:Q",
@@ -491,7 +491,7 @@ def norms(frame, *, title, panel="model", subtitle=""):
                 y=alt.Y(
                     f"norm_{number}:Q",
                     title="norm of the movie's embedding" if number == 0 else None,
-                    scale=alt.Scale(padding=8),
+                    scale=alt.Scale(zero=True),
                 ),
                 color=alt.condition(brush, alt.value(ACCENT), alt.value(MUTED)),
                 opacity=alt.condition(brush, alt.value(0.5), alt.value(0.25)),
@@ -557,6 +557,7 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
     # A letter per genre: membership is one comparison of text, whatever the genres are called.
     letters = {genre: chr(ord("A") + number) for number, genre in enumerate(counts.index)}
     data["codes"] = ["".join(letters[genre] for genre in genres) for genres in lists]
+    data = data.drop(columns="movie_id")
     genres = pd.DataFrame(
         {"genre": counts.index, "movies": counts.to_numpy(), "code": list(letters.values())}
     )
@@ -589,23 +590,25 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
         ]
 
     member = f"test(regexp('[' + join({chosen}, '') + ']'), datum.codes)"
-    listing = (
-        alt.Chart(genres, title=alt.Title("Click: genre", fontSize=13, offset=6))
-        .mark_bar(cursor="pointer")
-        .encode(
-            x=alt.X("movies:Q", title="movies", axis=alt.Axis(tickCount=3)),
-            y=alt.Y("genre:N", title=None, sort="-x"),
-            color={
-                "condition": [
-                    *nth("datum.code"),
-                    {"test": f"indexof({chosen}, datum.code) >= 0", "value": "black"},
-                ],
-                "value": MUTED,
-            },
-            tooltip=["genre:N", "movies:Q"],
-        )
-        .add_params(clicked)
-        .properties(width=90, height=15 * len(genres))
+    rows = alt.Chart(genres).encode(
+        y=alt.Y("genre:N", title=None, sort=list(genres.sort_values("movies").genre[::-1])),
+        tooltip=["genre:N", "movies:Q"],
+    )
+    amounts = rows.mark_bar().encode(
+        x=alt.X("movies:Q", axis=None),
+        color={
+            "condition": [
+                *nth("datum.code"),
+                {"test": f"indexof({chosen}, datum.code) >= 0", "value": "black"},
+            ],
+            "value": MUTED,
+        },
+    )
+    numbers = rows.mark_text(align="left", dx=3, fontSize=11).encode(x="movies:Q", text="movies:Q")
+    # What is clicked: the whole row, since the bar of a rare genre is a pixel wide.
+    targets = rows.mark_rect(opacity=0, cursor="pointer").add_params(clicked)
+    listing = alt.layer(amounts, numbers, targets).properties(
+        width=90, height=16 * len(genres), title=alt.Title("Click: genre", fontSize=13, offset=6)
     )
     tooltip = ["title:N", "genres:N", alt.Tooltip("num_ratings:Q", title="ratings")]
 
@@ -653,9 +656,8 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
         return chart.properties(width=300, height=300, title=header)
 
     rule = [
-        "colour: the movie's first genre among those clicked at the left (SHIFT-click adds); "
-        "grey: the others",
-        "ringed: titles that hold the text of the search box",
+        "colour: the first of the genres clicked at the left that the movie has (SHIFT-click adds)",
+        "grey: movies with none of them; ring: the title holds the text of the search box",
     ]
     lines = ([subtitle] if subtitle else []) + rule + ([] if panel else [trust[""]])
     return (
