@@ -7,6 +7,7 @@ it for places that run no scripts.
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import vl_convert
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow and black.
@@ -357,3 +358,327 @@ def long_tail(stats, *, title, subtitle=""):
         tooltip=[alt.Tooltip("movies:Q", format=".1%"), alt.Tooltip("ratings:Q", format=".1%")],
     )
     return alt.layer(equal, curve, points, title=alt.Title(title, subtitle=subtitle))
+
+
+def score_histograms(scores, *, title, x_title, bins=60, domain=None, subtitle=""):
+    """Distributions of scores, one colour per group, one panel per model.
+
+    Scores may be many millions: they are binned here, and the chart carries the bins only. All
+    groups and panels share the bins.
+
+    Args:
+        scores: a dict {group: scores}, or {panel: {group: scores}} for several panels side by
+            side. Scores are arrays of any shape; colours follow the order of the first panel.
+        title: what is seen, in words.
+        x_title: title of the x axis, with its unit.
+        bins: number of bins.
+        domain: lowest and highest score drawn; None for those of all scores. A density is the
+            share of all scores of its group per unit, those beyond the domain included.
+        subtitle: what to look at, in smaller letters.
+
+    Returns:
+        An `altair.Chart`, or a facet of several.
+
+    Raises:
+        ValueError: if a group has no scores, or one that is not finite.
+    """
+    panels = scores if isinstance(next(iter(scores.values())), dict) else {"": scores}
+    panels = {
+        panel: {group: np.ravel(values) for group, values in groups.items()}
+        for panel, groups in panels.items()
+    }
+    groups = list(dict.fromkeys(group for parts in panels.values() for group in parts))
+    flat = [(panel, *part) for panel, parts in panels.items() for part in parts.items()]
+    for panel, group, values in flat:
+        if not len(values) or not np.isfinite(values).all():
+            where = f"{group!r}" + (f" of {panel!r}" if panel else "")
+            raise ValueError(
+                f"scores of {where} should be finite, and at least one. Received: {len(values)} "
+                f"scores, {np.sum(~np.isfinite(values))} of them not finite. Leave those out."
+            )
+    lowest = min(float(values.min()) for _, _, values in flat)
+    highest = max(float(values.max()) for _, _, values in flat)
+    edges = np.histogram_bin_edges([], bins, domain or (lowest, highest))
+    rows = []
+    for panel, group, values in flat:
+        shares = np.histogram(values, edges)[0] / len(values)
+        for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
+            density = share / (high - low)
+            row = [float(f"{value:.4g}") for value in (low, high, share, density)]
+            rows.append([panel, group, *row])
+    columns = ["panel", "group", "from", "to", "share", "density"]
+    data = pd.DataFrame(rows, columns=columns)
+    if len(panels) == 1:
+        data = data.drop(columns="panel")
+    colors = alt.Scale(domain=groups, range=list(PALETTE[: len(groups)]))
+    bars = (
+        alt.Chart()
+        .mark_bar(opacity=0.45, binSpacing=0)
+        .encode(
+            x=alt.X("from:Q", title=x_title, bin="binned"),
+            x2="to:Q",
+            y=alt.Y("density:Q", title="density (share per unit of score)", stack=None),
+            color=alt.Color("group:N", title=None, scale=colors),
+            tooltip=[
+                "group:N",
+                "from:Q",
+                "to:Q",
+                alt.Tooltip("share:Q", title="share of the scores", format=".2%"),
+            ],
+        )
+    )
+    outlines = (
+        alt.Chart()
+        .mark_line(interpolate="step-after", strokeWidth=1.5)
+        .encode(x="from:Q", y=alt.Y("density:Q", stack=None), color="group:N")
+    )
+    chart = alt.layer(bars, outlines, data=data)
+    if len(panels) > 1:
+        chart = chart.properties(width=260, height=220)
+        chart = chart.facet(alt.Column("panel:N", title=None, sort=list(panels)))
+    return chart.properties(title=alt.Title(title, subtitle=subtitle))
+
+
+def norms(frame, *, title, panel="model", subtitle=""):
+    """Norm of each movie's embedding against its number of ratings, one panel per model.
+
+    One brush for all panels: drag a rectangle in any of them and the same movies stay coloured in
+    every panel while the others fade; a double click lets go. Movies are matched by their id, so
+    two of one title stay apart.
+
+    Args:
+        frame: one row per movie and model with the columns `movie_id`, `title`, `num_ratings`,
+            `norm` and `panel`. The logarithmic x axis has no zero: movies without ratings are
+            drawn at 0.5, and the subtitle then says so.
+        title: what is seen, in words.
+        panel: the column that names the model; panels stand in the order of first appearance.
+        subtitle: what to look at, in smaller letters.
+
+    Returns:
+        An `altair.HConcatChart`.
+
+    Raises:
+        ValueError: if a movie occurs twice in a panel, or is missing in one.
+    """
+    names, data = _side_by_side(frame, ["title", "num_ratings"], ["norm"], panel, 3)
+    lines = ["drag over movies in one panel: the same movies stay blue in all; double click: clear"]
+    if (data["num_ratings"] == 0).any():
+        lines.append("movies without ratings are drawn at 0.5 ratings")
+        data["drawn_at"] = data["num_ratings"].clip(lower=0.5)
+    x = "drawn_at" if "drawn_at" in data else "num_ratings"
+    brush = alt.selection_interval(name="brush", resolve="global")
+    everywhere = alt.TopLevelSelectionParameter(
+        name="brush",
+        select=brush.param.select,
+        views=[f"norms_{number}" for number in range(len(names))],
+    )
+    # A movie's tooltip says its norm in every model, whichever panel it is hovered in.
+    tooltip = ["title:N", alt.Tooltip("num_ratings:Q", title="ratings")] + [
+        alt.Tooltip(f"norm_{number}:Q", title=f"norm, {name}") for number, name in enumerate(names)
+    ]
+
+    def points(number, name):
+        return (
+            alt.Chart(title=alt.Title(name, fontSize=13, offset=6))
+            .mark_point(size=20)
+            .encode(
+                x=alt.X(
+                    f"{x}:Q",
+                    title="number of ratings (log)",
+                    scale=alt.Scale(type="log", padding=8, nice=False),
+                    axis=alt.Axis(values=[0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000]),
+                ),
+                y=alt.Y(
+                    f"norm_{number}:Q",
+                    title="norm of the movie's embedding" if number == 0 else None,
+                    scale=alt.Scale(zero=True),
+                ),
+                color=alt.condition(brush, alt.value(ACCENT), alt.value(MUTED)),
+                opacity=alt.condition(brush, alt.value(0.5), alt.value(0.25)),
+                tooltip=tooltip,
+            )
+            .properties(name=f"norms_{number}", width=260 if len(names) > 1 else 420, height=240)
+        )
+
+    return alt.hconcat(
+        *[points(number, name) for number, name in enumerate(names)],
+        data=data.drop(columns="movie_id"),
+        params=[everywhere],
+        title=alt.Title(title, subtitle=[subtitle, *lines] if subtitle else lines),
+    )
+
+
+def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle=""):
+    """A map of movies in two dimensions, with their genres by click and a search by title.
+
+    A click on a genre in the list colours every movie that has it and fades the rest; SHIFT-click
+    adds a genre with the next colour, a double click on the list clears. A movie with several of
+    the chosen genres has the colour of the one chosen first. The seventh genre and all further
+    ones are black: more colours than six can't be told apart. The search box below the chart
+    takes plain text, upper or lower case: matching movies get a ring, the 12 most rated of them
+    their title.
+
+    Args:
+        frame: one row per movie with the columns `x` and `y` (the map's coordinates), `title`,
+            `genres` (a list, or text joined by ", ") and `num_ratings`; with `panel` one row per
+            movie and model, and `movie_id`.
+        title: what is seen, in words.
+        trust: how far distances on the map can be trusted, in words and figures; with `panel` a
+            dict {model: words and figures}.
+        panel: the column that names the model, for several maps side by side; None for one.
+        highlight: the genres chosen at first, also in the static picture.
+        subtitle: what to look at, in smaller letters.
+
+    Returns:
+        An `altair.HConcatChart`.
+
+    Raises:
+        ValueError: if a movie occurs twice in a panel or is missing in one, or a genre of
+            `highlight` is no movie's.
+    """
+    if panel is None:
+        frame = frame.assign(movie_id=np.arange(len(frame)), panel="")
+        trust = {"": trust}
+    texts = frame["genres"].map(
+        lambda genres: genres if isinstance(genres, str) else ", ".join(genres)
+    )
+    frame = frame.assign(genres=texts)
+    names, data = _side_by_side(
+        frame, ["title", "genres", "num_ratings"], ["x", "y"], panel or "panel", 2
+    )
+    lists = data["genres"].str.split(", ")
+    counts = lists.explode().value_counts(sort=False).sort_index()
+    missing = [genre for genre in highlight if genre not in counts.index]
+    if missing:
+        raise ValueError(
+            f"highlight should hold genres of the movies. Received: {missing}. They have: "
+            f"{', '.join(counts.index)}."
+        )
+    # A letter per genre: membership is one comparison of text, whatever the genres are called.
+    letters = {genre: chr(ord("A") + number) for number, genre in enumerate(counts.index)}
+    data["codes"] = ["".join(letters[genre] for genre in genres) for genres in lists]
+    data = data.drop(columns="movie_id")
+    genres = pd.DataFrame(
+        {"genre": counts.index, "movies": counts.to_numpy(), "code": list(letters.values())}
+    )
+
+    clicked = alt.selection_point(
+        name="clicked",
+        fields=["code"],
+        toggle="event.shiftKey",
+        **({"value": [{"code": letters[genre]} for genre in highlight]} if highlight else {}),
+    )
+    search = alt.param(
+        name="search",
+        value="",
+        bind=alt.binding(
+            input="search", name="Find a title: ", placeholder="e.g. star wars", debounce=150
+        ),
+    )
+    chosen = "(isArray(clicked.code) ? clicked.code : [])"
+    anything = f"length({chosen}) > 0"
+    found = "search != '' && indexof(lower(datum.title), lower(search)) >= 0"
+
+    def nth(field):
+        """Conditions on the place among the chosen genres, each with its colour."""
+        return [
+            {
+                "test": f"length({chosen}) > {place} && indexof({field}, {chosen}[{place}]) >= 0",
+                "value": color,
+            }
+            for place, color in enumerate(PALETTE)
+        ]
+
+    member = f"test(regexp('[' + join({chosen}, '') + ']'), datum.codes)"
+    rows = alt.Chart(genres).encode(
+        y=alt.Y("genre:N", title=None, sort=list(genres.sort_values("movies").genre[::-1])),
+        tooltip=["genre:N", "movies:Q"],
+    )
+    amounts = rows.mark_bar().encode(
+        x=alt.X("movies:Q", axis=None),
+        color={
+            "condition": [
+                *nth("datum.code"),
+                {"test": f"indexof({chosen}, datum.code) >= 0", "value": "black"},
+            ],
+            "value": MUTED,
+        },
+    )
+    numbers = rows.mark_text(align="left", dx=3, fontSize=11).encode(x="movies:Q", text="movies:Q")
+    # What is clicked: the whole row, since the bar of a rare genre is a pixel wide.
+    targets = rows.mark_rect(opacity=0, cursor="pointer").add_params(clicked)
+    listing = alt.layer(amounts, numbers, targets).properties(
+        width=90, height=16 * len(genres), title=alt.Title("Click: genre", fontSize=13, offset=6)
+    )
+    tooltip = ["title:N", "genres:N", alt.Tooltip("num_ratings:Q", title="ratings")]
+
+    def one_map(number, name):
+        hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
+        scale = alt.Scale(zero=False, padding=12)
+        middle = float((data[f"x_{number}"].max() + data[f"x_{number}"].min()) / 2)
+        base = alt.Chart(data).encode(
+            x=alt.X(f"x_{number}:Q", title=None, axis=hidden, scale=scale),
+            y=alt.Y(f"y_{number}:Q", title=None, axis=hidden, scale=scale),
+        )
+        everything = base.mark_point(size=22).encode(
+            color={"condition": {"test": anything, "value": MUTED}, "value": ACCENT},
+            opacity={"condition": {"test": anything, "value": 0.4}, "value": 0.5},
+            tooltip=tooltip,
+        )
+        colored = (
+            base.transform_filter(f"{anything} && {member}")
+            .mark_point(size=26, opacity=0.85)
+            .encode(color={"condition": nth("datum.codes"), "value": "black"}, tooltip=tooltip)
+        )
+        matches = base.transform_filter(found)
+        rings = matches.mark_point(
+            size=90, filled=False, stroke="black", strokeWidth=1.8, opacity=1
+        ).encode(tooltip=tooltip)
+        labels = matches.transform_window(
+            rank="row_number()", sort=[alt.SortField("num_ratings", order="descending")]
+        ).transform_filter("datum.rank <= 12")
+        side = f"datum.x_{number} < {middle}"
+        place = {
+            "align": alt.expr(f"{side} ? 'left' : 'right'"),
+            "dx": alt.expr(f"{side} ? 8 : -8"),
+            "limit": 200,
+            "fontSize": 12,
+            "baseline": "middle",
+        }
+        halo = labels.mark_text(stroke="white", strokeWidth=4, opacity=0.9, **place)
+        text = labels.mark_text(color="black", **place)
+        chart = alt.layer(
+            everything, colored, rings, halo.encode(text="title:N"), text.encode(text="title:N")
+        )
+        if panel is None:
+            return chart.properties(width=480, height=420)
+        header = alt.Title(name, subtitle=trust[name], fontSize=13, offset=6)
+        return chart.properties(width=300, height=300, title=header)
+
+    rule = [
+        "colour: the first of the genres clicked at the left that the movie has (SHIFT-click adds)",
+        "grey: movies with none of them; ring: the title holds the text of the search box",
+    ]
+    lines = ([subtitle] if subtitle else []) + rule + ([] if panel else [trust[""]])
+    return (
+        alt.hconcat(listing, *[one_map(number, name) for number, name in enumerate(names)])
+        .add_params(search)
+        .properties(title=alt.Title(title, subtitle=lines))
+    )
+
+
+def _side_by_side(frame, shared, measured, panel, decimals):
+    """One row per movie: what panels share once, what they measure as `name_0`, `name_1`, ..."""
+    names = list(frame[panel].unique())
+    first = frame[frame[panel] == names[0]]
+    data = first[["movie_id", *shared]].reset_index(drop=True)
+    for number, name in enumerate(names):
+        part = frame[frame[panel] == name].set_index("movie_id")[measured]
+        if part.index.has_duplicates or set(part.index) != set(data["movie_id"]):
+            raise ValueError(
+                f"Every {panel} should have each movie once. Received: {len(part)} rows with "
+                f"{part.index.nunique()} movies in {name!r}, {len(data)} rows in {names[0]!r}."
+            )
+        part = part.loc[data["movie_id"]].round(decimals).to_numpy()
+        data[[f"{column}_{number}" for column in measured]] = part
+    return names, data

@@ -316,6 +316,25 @@ class CFModel(keras.Model):
 
         Source: the equation of `train_als`, in float64.
         """
+        return self.fold_in_parts(item_ids, ratings).sum(axis=0).astype(np.float32)
+
+    def fold_in_parts(self, item_ids, ratings):
+        """What each rating adds to the embedding that `fold_in` returns.
+
+        With H the matrix of the new user's equation, `fold_in` returns sum_j a_j H^-1 V_j. A
+        score is linear in it, so rating j adds a_j V_i^T H^-1 V_j to the score of movie i.
+
+        Args:
+            item_ids: Integers [n] from 0 to M - 1, each once.
+            ratings: Their ratings [n].
+
+        Returns:
+            Float64 array [n, d], row j the part of rating j; the rows add up to `fold_in`. Time
+            O((M + n) d^2 + d^3).
+
+        Raises:
+            ValueError: As `fold_in`.
+        """
         ids = _ids("item_ids", pd.Series(np.asarray(item_ids)), self.num_items, "num_items")
         ratings = np.asarray(ratings, np.float64)
         if ratings.shape != ids.shape:
@@ -332,7 +351,7 @@ class CFModel(keras.Model):
         rated = items[ids]
         matrix = rated.T @ rated + self.l2_coeff * count / self.num_users * np.eye(items.shape[1])
         matrix += self.gravity_coeff * count / (self.num_users * self.num_items) * items.T @ items
-        return np.linalg.lstsq(matrix, rated.T @ ratings)[0].astype(np.float32)
+        return ratings[:, None] * np.linalg.lstsq(matrix, rated.T)[0].T
 
     # The interface of Keras
 

@@ -1,120 +1,24 @@
 """The notebooks in a real JupyterLab, and the pages of `make run`, in a real browser, offline."""
 
-import contextlib
-import json
-import os
-import pathlib
 import re
-import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 
 import nbformat
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from driving import MARKERS, ROOT, SCREENSHOTS, open_notebook, run_all
+from playwright.sync_api import expect
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-SCREENSHOTS = ROOT / "site" / "screenshots"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-TOKEN = "0123456789abcdef"
 VEGALITE = "application/vnd.vegalite.v5+json"
 MARKS = "svg g.mark-rect.role-mark path, svg g.mark-symbol.role-mark path, svg .mark-line path"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
+pytestmark = MARKERS
 
 
 def number_of_charts(path):
     cells = nbformat.read(path, as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     return sum(VEGALITE in output.get("data", {}) for output in outputs)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-sync", offline, *quiet],
-        )
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """A JupyterLab on loopback over a copy of the notebooks; yields its address."""
-    folder = tmp_path_factory.mktemp("lab")
-    work = shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
-    for path in sorted(work.glob("[0-9]*.ipynb")):  # and without outputs, to run
-        blank = nbformat.read(path, as_version=4)
-        for cell in blank.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        nbformat.write(blank, work / f"blank_{path.name}")
-    settings = folder / "settings" / "@jupyterlab"
-    for plugin, values in {
-        # every cell is in the page, not only those in view
-        "notebook-extension/tracker": {"windowingMode": "none"},
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    }.items():
-        path = settings / f"{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-    }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    options = [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
-    with (
-        open(folder / "log", "w") as log,
-        subprocess.Popen(
-            [*command, *options, f"--notebook-dir={work}", "--ip=127.0.0.1"],
-            env=environment,
-            stdout=log,
-            stderr=log,
-        ) as server,
-    ):
-        address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=5).close()
-                break
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail((folder / "log").read_text()[-2000:])
-            time.sleep(0.2)
-        yield address
-        server.terminate()
-
-
-@pytest.fixture
-def page(browser):
-    context = browser.new_context(viewport={"width": 1500, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
-
-
-def open_notebook(page, lab, name):
-    page.goto(f"{lab}/lab/tree/{name}?token={TOKEN}&reset")
-    page.wait_for_selector(".jp-Notebook .jp-Cell")
 
 
 def check_charts(charts, number):
@@ -169,13 +73,10 @@ def test_jupyterlab_runs_the_notebook_with_its_own_kernel(page, lab):
     path = ROOT / "notebooks" / "01_eda.ipynb"
     open_notebook(page, lab, f"blank_{path.name}")
     assert page.locator(".jp-Notebook .vega-embed").count() == 0
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     cells = nbformat.read(path, as_version=4).cells
     shown = [cell for cell in cells if "solution" not in cell.metadata.get("tags", [])]
     last = sum(cell.cell_type == "code" for cell in shown)
-    expect(page.locator(".jp-InputPrompt", has_text=f"[{last}]:")).to_be_attached(timeout=90_000)
-    assert page.locator('[data-mime-type="application/vnd.jupyter.error"]').count() == 0
+    run_all(page, last)
     check_charts(page.locator(".jp-Notebook .vega-embed"), number_of_charts(path))
     page.screenshot(path=SCREENSHOTS / "jupyterlab_01_run.png")
 
