@@ -7,7 +7,8 @@ import pandas as pd
 import scipy.sparse
 import scipy.stats
 from scipy.spatial.distance import pdist
-from sklearn.manifold import trustworthiness
+from sklearn.manifold import TSNE, trustworthiness
+from threadpoolctl import threadpool_limits
 
 from cfutils.scores import compute_scores, top_k
 
@@ -220,6 +221,25 @@ def folding(user_embeddings, item_embeddings, observed, *, relatedness=0.0):
     if not pairs:
         raise ValueError(f"observed should leave a pair out. Received: all of {list(shape)}")
     return pd.Series({"mean_excess": excess / pairs, "share_above": above / pairs})
+
+
+def tsne_map(embeddings, *, perplexity=30.0, seed=0):
+    """Lays embeddings out in two dimensions by t-SNE, started from their PCA.
+
+    Args:
+        embeddings: array [M, d].
+        perplexity: about how many neighbours of each point the map tries to keep near, below M.
+        seed: of the layout.
+
+    Returns:
+        Coordinates [M, 2]. They are the same on one machine, not on every machine.
+
+    Source: van der Maaten and Hinton, Visualizing Data using t-SNE, 2008; scikit-learn.
+    Cost: O(M log M) time per iteration, 500 iterations; a few seconds for thousands of points.
+    """
+    layout = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500, n_jobs=1)
+    with threadpool_limits(1):  # with more threads it is several times slower on a busy machine
+        return layout.fit_transform(np.asarray(embeddings, dtype="float32"))
 
 
 def map_quality(embeddings, coordinates, *, num_neighbors=10, metric="euclidean"):
