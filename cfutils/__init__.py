@@ -8,7 +8,16 @@ TensorFlow is imported only by the modules that train.
 import importlib
 
 __version__ = "0.1.0"
-__all__ = ["baselines", "charts", "data", "factorization", "losses", "metrics", "scores"]
+__all__ = [
+    "baselines",
+    "charts",
+    "data",
+    "factorization",
+    "inspection",
+    "losses",
+    "metrics",
+    "scores",
+]
 
 
 def __getattr__(name):

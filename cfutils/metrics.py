@@ -1,9 +1,11 @@
-"""How well a model ranks, and how sure we are: metrics per user, chance, intervals over seeds."""
+"""How well a model ranks, what it recommends, and how sure we are: intervals over seeds."""
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 import scipy.stats
+
+from cfutils.scores import best_columns
 
 _BLOCK = 1024
 
@@ -50,10 +52,8 @@ def rank_candidates(scores, train, user_ids, num_items, *, k=10, seed=0):
                 f"scores should be numbers. Received: NaN for user {block[row]}, movie {item}"
             )
         values[seen[block].nonzero()] = -np.inf
-        values = values[:, order]
-        best = np.argsort(-values, axis=1, kind="stable")[:, :k]
-        ids = np.where(np.take_along_axis(values, best, axis=1) > -np.inf, order[best], -1)
-        ranked[start : start + len(block), : ids.shape[1]] = ids
+        best = best_columns(values[:, order], k)
+        ranked[start : start + len(block)] = np.where(best >= 0, order[best], -1)
     return ranked
 
 
@@ -137,6 +137,45 @@ def chance_metrics(train, test, num_items, *, k=10, relevant_rating=4.0):
     )
 
 
+def list_metrics(ranked, popularity):
+    """Describes which movies lists recommend: how popular, how many different, how evenly.
+
+      median_popularity: median of `popularity` over all places of all lists
+      coverage: share of the M movies that stand in at least one list
+      gini: sum_i (2i - M - 1) x_i / (M sum_i x_i) for x the number of lists each movie stands in,
+            in ascending order, i = 1..M; 0 if all movies are recommended alike, 1 - 1/M if one is
+
+    Args:
+        ranked: movie ids [n, k] as from `rank_candidates` or `top_k`; -1 for an empty place.
+        popularity: array [M], such as the number of training ratings of each movie.
+
+    Returns:
+        A series `median_popularity`, `coverage`, `gini`.
+
+    Raises:
+        ValueError: if an id is not in -1..M-1, or all places are empty.
+
+    Cost: O(n k + M log M) time.
+    """
+    ranked, popularity = np.asarray(ranked), np.asarray(popularity)
+    num_items = len(popularity)
+    wrong = ranked[(ranked < -1) | (ranked >= num_items)]
+    if len(wrong):
+        raise ValueError(f"ranked should hold ids from -1 to {num_items - 1}. Received: {wrong[0]}")
+    ids = ranked[ranked >= 0]
+    if not len(ids):
+        raise ValueError("ranked should hold a movie at least. Received: only empty places")
+    counts = np.sort(np.bincount(ids, minlength=num_items))
+    weights = 2 * np.arange(1, num_items + 1) - num_items - 1
+    return pd.Series(
+        {
+            "median_popularity": float(np.median(popularity[ids])),
+            "coverage": float(np.mean(counts > 0)),
+            "gini": float(weights @ counts / (num_items * counts.sum())),
+        }
+    )
+
+
 def mean_interval(values, confidence=0.95):
     """The mean of independent repetitions and its interval by Student's t distribution.
 
@@ -157,6 +196,30 @@ def mean_interval(values, confidence=0.95):
     mean, error = values.mean(), scipy.stats.sem(values)
     half = error * scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)
     return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n": len(values)})
+
+
+def verdict(differences, confidence=0.95):
+    """Reads from repetitions whether a quantity that a claim says is positive is so.
+
+    Args:
+        differences: one figure per repetition, as for `mean_interval`; positive where the claim
+            holds.
+        confidence: as for `mean_interval`.
+
+    Returns:
+        The series of `mean_interval` with `verdict` added: "holds" if the whole interval is above
+        0, "does not hold" if it is below, else "undecided".
+
+    Raises:
+        ValueError: as `mean_interval`.
+    """
+    interval = mean_interval(differences, confidence)
+    reading = "undecided"
+    if interval["low"] > 0:
+        reading = "holds"
+    elif interval["high"] < 0:
+        reading = "does not hold"
+    return pd.Series({**interval, "verdict": reading})
 
 
 def interactions(ratings, num_users, num_items, *, binary=True):

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfutils.baselines import ease_scores, fit_biases, popularity_scores
-from cfutils.metrics import chance_metrics, mean_interval, rank_candidates, ranking_metrics
+from cfutils.metrics import (
+    chance_metrics,
+    list_metrics,
+    mean_interval,
+    rank_candidates,
+    ranking_metrics,
+    verdict,
+)
 
 
 def ratings(*rows):
@@ -143,6 +150,54 @@ def test_mean_interval_covers_as_often_as_it_says():
 def test_mean_interval_refuses_what_has_no_spread(values):
     with pytest.raises(ValueError, match="two or more finite"):
         mean_interval(values)
+
+
+def test_list_metrics_by_hand():
+    # Movie 0 stands in two lists, movie 2 in one, movies 1 and 3 in none: popularities 9, 9, 4.
+    series = list_metrics([[0, 2], [0, -1]], [9, 7, 4, 1])
+    assert series["median_popularity"] == 9
+    assert series["coverage"] == 2 / 4
+    # ascending counts 0, 0, 1, 2 with weights -3, -1, 1, 3: 7 / (4 * 3)
+    assert series["gini"] == pytest.approx(7 / 12)
+
+
+@given(seed=st.integers(0, 200))
+def test_gini_is_the_mean_difference_of_all_pairs(seed):
+    ranked = np.random.default_rng(seed).integers(0, 9, (5, 3))
+    counts = np.bincount(ranked.ravel(), minlength=9)
+    # half the mean absolute difference of two movies, relative to the mean count
+    expected = np.abs(counts[:, None] - counts).mean() / (2 * counts.mean())
+    assert list_metrics(ranked, np.ones(9))["gini"] == pytest.approx(expected)
+
+
+def test_list_metrics_of_extremes():
+    assert list_metrics([[0, 1], [2, 3]], np.ones(4)).tolist() == [1, 1, 0]
+    assert list_metrics([[1], [1]], np.ones(4))["gini"] == 1 - 1 / 4
+    with pytest.raises(ValueError, match=r"ids from -1 to 3. Received: 4"):
+        list_metrics([[4]], np.ones(4))
+    with pytest.raises(ValueError, match=r"a movie at least. Received: only empty places"):
+        list_metrics([[-1]], np.ones(4))
+
+
+def test_verdicts():
+    # 2 -+ 2.48, see test_mean_interval_by_hand
+    assert verdict([1, 2, 3])["verdict"] == "undecided"
+    assert verdict([11, 12, 13])["verdict"] == "holds"
+    assert verdict([-11, -12, -13])["verdict"] == "does not hold"
+    # at 80 % the quantile is 1.886: 2 -+ 1.09
+    assert verdict([1, 2, 3], confidence=0.8)["verdict"] == "holds"
+    assert verdict([1, 2, 3]).index.tolist() == ["mean", "low", "high", "n", "verdict"]
+    assert verdict([1, 2, 3])["low"] == mean_interval([1, 2, 3])["low"]
+    assert verdict([0.0, 0.0])["verdict"] == "undecided"
+    with pytest.raises(ValueError, match="two or more finite"):
+        verdict([1])
+
+
+def test_verdicts_without_an_effect_are_undecided_as_often_as_promised():
+    rng = np.random.default_rng(1)
+    readings = [verdict(values)["verdict"] for values in rng.normal(size=(1000, 5))]
+    for reading in ("holds", "does not hold"):  # 2.5 % each
+        assert readings.count(reading) / 1000 < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 1000)
 
 
 # Baselines ----------------------------------------------------------------------------------------

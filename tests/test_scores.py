@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfutils import scores
@@ -125,6 +125,7 @@ def test_bad_alpha_is_refused(alpha):
 # Top k --------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)  # threads start at their own pace
 @given(
     seed=st.integers(0, 10_000),
     num_items=st.integers(1, 60),
@@ -159,6 +160,7 @@ def test_top_k_of_continuous_scores(options):
     np.testing.assert_allclose(best, np.take_along_axis(table, ids, axis=1), rtol=1e-5)
 
 
+@settings(deadline=None)  # threads start at their own pace
 @given(seed=st.integers(0, 500))
 def test_permuted_items_give_permuted_results(seed):
     rng = np.random.default_rng(seed)
