@@ -673,7 +673,7 @@ def _side_by_side(frame, shared, measured, panel, decimals):
     first = frame[frame[panel] == names[0]]
     data = first[["movie_id", *shared]].reset_index(drop=True)
     for number, name in enumerate(names):
-        part = frame[frame[panel] == name].set_index("movie_id")[measured]
+        part = frame[frame[panel] == name].set_index("movie_id")[measured].astype(float)
         if part.index.has_duplicates or set(part.index) != set(data["movie_id"]):
             raise ValueError(
                 f"Every {panel} should have each movie once. Received: {len(part)} rows with "

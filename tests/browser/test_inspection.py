@@ -62,8 +62,15 @@ charts.score_histograms({name: {"rated": part[seen], "not rated": part[~seen]}
 @pytest.fixture(scope="module")
 def scratch(browser, lab, lab_folder):
     """A page with a notebook of all charts and the panel, run from top to bottom."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(c) for c in map(str.strip, CELLS)]
+    )
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, lab_folder / "notebooks" / "scratch.ipynb")
     context = browser.new_context(viewport={"width": 1500, "height": 1000})
     page = context.new_page()
@@ -119,9 +126,8 @@ def test_brushing_one_panel_of_norms_highlights_the_same_movies_in_the_other(scr
     scratch.mouse.down()
     scratch.mouse.move(right, bottom, steps=5)
     scratch.mouse.up()
-    expect(norms.locator("g.mark-symbol.role-mark").nth(1).locator("path").first).to_have_attribute(
-        "fill", GREY
-    )
+    other = norms.locator("g.mark-symbol.role-mark").nth(1)
+    expect(other.locator(f'path[fill="{GREY}"]').first).to_be_attached()
     inside = {
         number
         for number, point in enumerate(before)
