@@ -491,7 +491,7 @@ def norms(frame, *, title, panel="model", subtitle=""):
                 y=alt.Y(
                     f"norm_{number}:Q",
                     title="norm of the movie's embedding" if number == 0 else None,
-                    scale=alt.Scale(zero=True),
+                    scale=alt.Scale(zero=True, nice=True),
                 ),
                 color=alt.condition(brush, alt.value(ACCENT), alt.value(MUTED)),
                 opacity=alt.condition(brush, alt.value(0.5), alt.value(0.25)),
@@ -612,13 +612,15 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
     )
     tooltip = ["title:N", "genres:N", alt.Tooltip("num_ratings:Q", title="ratings")]
 
+    width, height = (480, 420) if panel is None else (300, 300)
+
     def one_map(number, name):
+        x, y = f"x_{number}", f"y_{number}"
         hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
-        scale = alt.Scale(zero=False, padding=12)
-        middle = float((data[f"x_{number}"].max() + data[f"x_{number}"].min()) / 2)
+        (left, right), (bottom, top) = (_padded(data[column]) for column in (x, y))
         base = alt.Chart(data).encode(
-            x=alt.X(f"x_{number}:Q", title=None, axis=hidden, scale=scale),
-            y=alt.Y(f"y_{number}:Q", title=None, axis=hidden, scale=scale),
+            x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=[left, right])),
+            y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=[bottom, top])),
         )
         everything = base.mark_point(size=22).encode(
             color={"condition": {"test": anything, "value": MUTED}, "value": ACCENT},
@@ -634,26 +636,46 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
         rings = matches.mark_point(
             size=90, filled=False, stroke="black", strokeWidth=1.8, opacity=1
         ).encode(tooltip=tooltip)
-        labels = matches.transform_window(
-            rank="row_number()", sort=[alt.SortField("num_ratings", order="descending")]
-        ).transform_filter("datum.rank <= 12")
-        side = f"datum.x_{number} < {middle}"
+        # Titles are 15 pixels apart at least: pushed up just enough, pushed down just enough, and
+        # then the middle of both. Drawn towards the centre before, they can't leave the map.
+        line, middle = 15 * (top - bottom) / height, (top + bottom) / 2
+        labels = (
+            matches.transform_window(
+                rank="row_number()", sort=[alt.SortField("num_ratings", order="descending")]
+            )
+            .transform_filter("datum.rank <= 12")
+            .transform_joinaggregate(shown="count()")
+            .transform_calculate(
+                wanted=f"{middle} + (datum.{y} - {middle})"
+                f" * (1 - 15 * (datum.shown - 1) / {height})"
+            )
+            .transform_window(place="row_number()", sort=[alt.SortField("wanted")])
+            .transform_calculate(free=f"datum.wanted - datum.place * {line}")
+            .transform_window(
+                up="max(free)", frame=[None, 0], ignorePeers=True, sort=[alt.SortField("place")]
+            )
+            .transform_window(
+                down="min(free)", frame=[0, None], ignorePeers=True, sort=[alt.SortField("place")]
+            )
+            .transform_calculate(label=f"(datum.up + datum.down) / 2 + datum.place * {line}")
+        )
+        side = f"datum.{x} < {(left + right) / 2}"
         place = {
             "align": alt.expr(f"{side} ? 'left' : 'right'"),
-            "dx": alt.expr(f"{side} ? 8 : -8"),
-            "limit": 200,
+            "dx": alt.expr(f"{side} ? 9 : -9"),
+            "limit": width / 2 - 10,
             "fontSize": 12,
             "baseline": "middle",
         }
-        halo = labels.mark_text(stroke="white", strokeWidth=4, opacity=0.9, **place)
-        text = labels.mark_text(color="black", **place)
-        chart = alt.layer(
-            everything, colored, rings, halo.encode(text="title:N"), text.encode(text="title:N")
-        )
+        leaders = labels.mark_rule(color="black", strokeWidth=0.8).encode(y2="label:Q")
+        titles = labels.encode(y="label:Q", text="title:N")
+        halo = titles.mark_text(stroke="white", strokeWidth=4, opacity=0.9, **place)
+        text = titles.mark_text(color="black", **place)
+        chart = alt.layer(everything, colored, leaders, rings, halo, text)
+        chart = chart.properties(width=width, height=height)
         if panel is None:
-            return chart.properties(width=480, height=420)
-        header = alt.Title(name, subtitle=trust[name], fontSize=13, offset=6)
-        return chart.properties(width=300, height=300, title=header)
+            return chart
+        return chart.properties(title=alt.Title(name, subtitle=trust[name], fontSize=13, offset=6))
 
     rule = [
         "colour: the first of the genres clicked at the left that the movie has (SHIFT-click adds)",
@@ -665,6 +687,13 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
         .add_params(search)
         .properties(title=alt.Title(title, subtitle=lines))
     )
+
+
+def _padded(column):
+    """The ends of an axis, a little beyond the values."""
+    lowest, highest = float(column.min()), float(column.max())
+    pad = 0.03 * (highest - lowest) or 1.0
+    return round(lowest - pad, 3), round(highest + pad, 3)
 
 
 def _side_by_side(frame, shared, measured, panel, decimals):

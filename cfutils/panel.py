@@ -154,6 +154,7 @@ class RatingPanel(ipywidgets.VBox):
             placeholder="part of a title, e.g. star wars",
             description="Search",
             layout={"width": "360px"},
+            style={"description_width": "initial"},
         )
         self._search.observe(lambda change: self._show_matches(), "value")
         self._matches = [_Match(self, _choices(data)) for _ in range(self.MATCHES)]
@@ -346,7 +347,8 @@ def _count(ratings):
 def _table(frame):
     """The recommendations as HTML; titles are text, whatever they hold."""
     cell = 'style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;line-height:1.3"'
-    rows = [f"<tr><th></th><th {cell}>movie</th><th {cell}>because you rated</th></tr>"]
+    head = cell.replace("line-height", "white-space:nowrap;line-height")
+    rows = [f"<tr><th></th><th {head}>movie</th><th {head}>because you rated</th></tr>"]
     for rank, movie in zip(frame.index, frame.itertuples(index=False), strict=True):
         note = getattr(movie, "genres", "")
         because = "" if pd.isna(movie.because) else movie.because

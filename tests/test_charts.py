@@ -167,3 +167,150 @@ def test_tensorflow_starts_without_a_line():
     code = "from cfutils._tensorflow import keras, tf; print(int(tf.reduce_sum(tf.ones(3))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("3\n", "")
+
+
+def movies_on_a_map(rows=30):
+    rng = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "movie_id": range(rows),
+            "title": ["Twice (1990)"] * 2 + [f"Movie {i} (1990)" for i in range(2, rows)],
+            "genres": [["War"], ["War", "Drama"], ["(none; listed)"]] * (rows // 3),
+            "num_ratings": [0, 0, *range(1, rows - 1)],
+            "x": rng.normal(size=rows).astype(np.float32),
+            "y": rng.normal(size=rows).astype(np.float32),
+            "norm": rng.uniform(1, 2, rows).astype(np.float32),
+            "secret": "not for the chart",
+        }
+    )
+
+
+def two_models():
+    frame = movies_on_a_map()
+    # in another order of rows: movies are matched by id
+    return pd.concat([frame.assign(model="a"), frame.assign(model="b", norm=frame.norm * 2)[::-1]])
+
+
+def inspection_chart(name):
+    if name == "norms":
+        return charts.norms(two_models(), title="T")
+    if name == "embedding_map":
+        return charts.embedding_map(
+            movies_on_a_map(), title="T", trust="trust 0.9", highlight=["War"]
+        )
+    if name == "embedding_map panels":
+        trust = {"a": "trust of a", "b": "trust of b"}
+        return charts.embedding_map(two_models(), title="T", trust=trust, panel="model")
+    scores = {"rated": np.array([[0.0, 1, 1], [1, 2, 3]]), "not rated": np.array([0.0, 4])}
+    if name == "score_histograms panels":
+        scores = {"a": scores, "b": scores}
+    return charts.score_histograms(scores, title="T", x_title="score", bins=4)
+
+
+INSPECTION = [
+    "norms",
+    "embedding_map",
+    "embedding_map panels",
+    "score_histograms",
+    "score_histograms panels",
+]
+
+
+@pytest.mark.parametrize("name", INSPECTION)
+def test_inspection_charts_draw_in_vegalite_5_and_carry_only_what_they_use(enabled, name):
+    chart = inspection_chart(name)
+    bundle, _ = chart._repr_mimebundle_(None, None)
+    assert bundle["text/plain"] == "Chart: T"
+    scene = vl_convert.vegalite_to_scenegraph(chart.to_dict(), vl_version="5.8")
+    assert len(list(rows_of(scene))) >= 10
+    assert "not for the chart" not in chart.to_json()
+    numbers = re.findall(r"\d\.(\d{4,})", str(list(chart.to_dict()["datasets"].values())))
+    assert all(len(digits) <= 4 for digits in numbers)
+
+
+def test_score_histograms_are_densities():
+    chart = charts.score_histograms(
+        {"rated": [0.0, 1, 1, 1, 2, 3], "not rated": [0.0, 4]}, title="T", x_title="s", bins=4
+    )
+    # bins of width 1 from 0 to 4; the last is closed at both ends
+    expected = {"rated": [1 / 6, 3 / 6, 1 / 6, 1 / 6], "not rated": [0.5, 0, 0, 0.5]}
+    for group, values in expected.items():
+        np.testing.assert_allclose(
+            chart.data.loc[chart.data["group"] == group, "density"], values, rtol=1e-3
+        )
+
+
+def test_density_counts_what_lies_beyond_the_domain():
+    chart = charts.score_histograms(
+        {"all": [0.0, 0, 10, 10]}, title="T", x_title="s", bins=2, domain=(-1, 1)
+    )
+    assert chart.data["density"].tolist() == [0, 0.5]
+
+
+def test_scores_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="'a' of 'm' should be finite.*Received: 2 scores, 1 of"):
+        charts.score_histograms({"m": {"a": [1, np.nan]}}, title="T", x_title="s")
+
+
+def test_norms_match_movies_by_id_and_show_those_without_ratings():
+    chart = charts.norms(two_models(), title="T", subtitle="look")
+    np.testing.assert_allclose(chart.data["norm_1"], 2 * chart.data["norm_0"], atol=0.0011)
+    assert chart.data["drawn_at"].tolist()[:3] == [0.5, 0.5, 1]
+    assert "movies without ratings are drawn at 0.5 ratings" in chart.title.subtitle
+    rated = two_models().query("num_ratings > 0")
+    assert "drawn_at" not in charts.norms(rated, title="T").data
+
+
+def test_one_brush_serves_every_panel_of_norms():
+    spec = charts.norms(two_models(), title="T").to_dict()
+    (brush,) = spec["params"]
+    assert brush["select"] == {"type": "interval", "resolve": "global"}
+    assert brush["views"] == [panel["name"] for panel in spec["hconcat"]]
+
+
+def test_panels_should_have_the_same_movies():
+    frame = two_models().iloc[:-1]
+    with pytest.raises(ValueError, match="Every model should have each movie once. Received: 29"):
+        charts.norms(frame, title="T")
+
+
+def colours_of(chart, layer):
+    scene = vl_convert.vegalite_to_scenegraph(chart.to_dict(), vl_version="5.8")
+
+    def groups(node):
+        if isinstance(node, dict):
+            if node.get("marktype") == "symbol" and node.get("role") == "mark":
+                yield [item.get("fill") for item in node["items"]]
+            for value in node.values():
+                yield from groups(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from groups(value)
+
+    return list(groups(scene))[layer]
+
+
+def test_a_movie_has_the_colour_of_the_first_chosen_genre_that_it_has(enabled):
+    # 10 movies each of [War], [War, Drama] and another genre, whose name is no pattern
+    frame = movies_on_a_map()
+    one = charts.embedding_map(frame, title="T", trust="", highlight=["Drama", "War"])
+    assert colours_of(one, 0) == [charts.MUTED] * 30
+    assert colours_of(one, 1).count(charts.PALETTE[0]) == 10
+    assert colours_of(one, 1).count(charts.PALETTE[1]) == 10
+    none = charts.embedding_map(frame, title="T", trust="trust 0.9")
+    assert colours_of(none, 0) == [charts.ACCENT] * 30
+    assert "trust 0.9" in none.title.subtitle
+    odd = charts.embedding_map(frame, title="T", trust="", highlight=["(none; listed)"])
+    assert colours_of(odd, 1) == [charts.PALETTE[0]] * 10
+
+
+def test_the_map_takes_genres_as_text_too():
+    frame = movies_on_a_map()
+    text = frame.assign(genres=frame["genres"].str.join(", "))
+    charts_of = [charts.embedding_map(f, title="T", trust="") for f in (frame, text)]
+    assert charts_of[0].to_json() == charts_of[1].to_json()
+
+
+def test_the_map_refuses_a_genre_that_no_movie_has():
+    with pytest.raises(ValueError, match=r"Received: \['Horror'\]. They have: \(none; listed\)"):
+        charts.embedding_map(movies_on_a_map(), title="T", trust="", highlight=["Horror"])
