@@ -16,17 +16,7 @@ __all__ = [
     "inspection",
     "losses",
     "metrics",
-__all__ = [
-    "baselines",
-    "charts",
-    "data",
-    "factorization",
-    "inspection",
-    "losses",
-    "metrics",
     "panel",
-    "scores",
-]
     "scores",
 ]
 

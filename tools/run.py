@@ -224,7 +224,8 @@ table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tab
 table, th, td { border: none; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #e3e3e6; }
 .chart img { max-width: 100%; } .chart { overflow-x: auto; }
-details { margin: 0.6rem 0; } math[display="block"] { margin: 1rem 0; }
+details { margin: 0.6rem 0; }
+math[display="block"] { margin: 1rem 0; overflow-x: auto; overflow-y: hidden; }
 ol { padding-left: 1.2rem; } code { font-size: 0.9em; }
 """
 
