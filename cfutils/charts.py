@@ -492,6 +492,7 @@ def norms(frame, *, title, panel="model", subtitle=""):
                     f"norm_{number}:Q",
                     title="norm of the movie's embedding" if number == 0 else None,
                     scale=alt.Scale(zero=True, nice=True),
+                    axis=alt.Axis(labelFlush=True),  # or the panels' titles differ in height
                 ),
                 color=alt.condition(brush, alt.value(ACCENT), alt.value(MUTED)),
                 opacity=alt.condition(brush, alt.value(0.5), alt.value(0.25)),
