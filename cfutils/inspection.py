@@ -224,7 +224,7 @@ def folding(user_embeddings, item_embeddings, observed, *, relatedness=0.0):
 
 
 def tsne_map(embeddings, *, perplexity=30.0, seed=0):
-    """Lays embeddings out in two dimensions by t-SNE, started from their PCA.
+    """Lays embeddings out in two dimensions by t-SNE, from a random start.
 
     Args:
         embeddings: array [M, d].
@@ -237,7 +237,10 @@ def tsne_map(embeddings, *, perplexity=30.0, seed=0):
     Source: van der Maaten and Hinton, Visualizing Data using t-SNE, 2008; scikit-learn.
     Cost: O(M log M) time per iteration, 500 iterations; a few seconds for thousands of points.
     """
-    layout = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500, n_jobs=1)
+    # A random start: from the PCA, scikit-learn's usual one, all seeds give the same map.
+    layout = TSNE(
+        2, perplexity=perplexity, init="random", random_state=seed, max_iter=500, n_jobs=1
+    )
     with threadpool_limits(1):  # with more threads it is several times slower on a busy machine
         return layout.fit_transform(np.asarray(embeddings, dtype="float32"))
 

@@ -7,6 +7,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfutils import inspection
 from cfutils.inspection import (
     folding,
     genre_lift,
@@ -244,3 +245,15 @@ def test_map_quality_knows_cosines_and_refuses_bad_input():
         map_quality(circle, circle[1:])
     with pytest.raises(ValueError, match=r"less than half of the 50 points. Received: 25"):
         map_quality(circle, circle, num_neighbors=25)
+
+
+def test_tsne_map_keeps_separate_groups_apart_and_follows_its_seed():
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0, 1], 40)
+    points = rng.normal(size=(80, 5)) + 30 * groups[:, None]
+    one, again, other = (inspection.tsne_map(points, perplexity=10, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert abs(one - other).max() > 0
+    # the nearest neighbour of every point on the map is of its own group
+    distances = np.linalg.norm(one[:, None] - one[None], axis=2) + 1e9 * np.eye(80)
+    assert (groups[distances.argmin(axis=1)] == groups).all()
