@@ -96,9 +96,19 @@ def execute(path):
         sys.exit(f"\n{path.name}: cell {current} of {total} took over {CELL_TIMEOUT} s; stopped.")
     except nbclient.exceptions.DeadKernelError:
         sys.exit(f"\n{path.name}: the kernel died in cell {current} of {total} (out of memory?).")
+    describe_widgets(notebook)
     seconds = time.perf_counter() - started
     print(f"\r{path.stem}: done in {seconds:.0f} s{'':<40}", flush=True)
     return notebook, seconds
+
+
+def describe_widgets(notebook):
+    """Puts a sentence in the place of each widget, which lives only as long as its kernel."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+                text = "Controls stand here when this cell is run in JupyterLab."
+                output["data"] = nbformat.from_dict({"text/plain": text})
 
 
 def tidy(notebook):
