@@ -279,19 +279,19 @@ def _lay_out(rows, num_rows):
     return segment_rows, lengths.astype(np.int32), slots.astype(np.int32)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _segment_errors(user_embeddings, item_embeddings, items, ratings, lengths, rows):
     users = tf.gather(user_embeddings, rows)[:, None, :]  # [S, 1, d]
     errors = tf.reduce_sum(users * tf.gather(item_embeddings, items), axis=2) - ratings
     return tf.where(tf.range(SEGMENT) < lengths[:, None], errors, 0.0)  # [S, 16]
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _segment_products(errors, embeddings, columns):
     return tf.reduce_sum(errors[:, :, None] * tf.gather(embeddings, columns), axis=1)  # [S, d]
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _move(errors, slots, lengths):
     moved = tf.gather(tf.reshape(errors, [-1]), slots)
     return tf.where(tf.range(SEGMENT) < lengths[:, None], moved, 0.0)  # [S', 16]

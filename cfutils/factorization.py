@@ -679,18 +679,22 @@ def _measure(tensors, users, items, dense):
     return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _sweeps(users, items, kept, tables, weights, count, proximal):
     by_user, by_item = tables
     user_ridge, item_ridge, unobserved = tf.unstack(weights)
-    for _ in tf.range(count):
+
+    def sweep(done, users, items):
         users = _kernels.solve_rows(
             users * kept[0], items, by_user, user_ridge, unobserved, proximal
         )
         items = _kernels.solve_rows(
             items * kept[1], users, by_item, item_ridge, unobserved, proximal
         )
-    return users, items
+        return done + 1, users, items
+
+    start = tf.constant(0), users, items
+    return tf.while_loop(lambda done, *_: done < count, sweep, start, parallel_iterations=1)[1:]
 
 
 def _configuration(optimizer):
