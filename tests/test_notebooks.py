@@ -1,6 +1,5 @@
 """What is committed of the notebooks, and the tool that runs them."""
 
-import importlib.util
 import json
 import pathlib
 import re
@@ -8,7 +7,9 @@ import subprocess
 import sys
 
 import nbformat
+import pages
 import pytest
+import run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -66,13 +67,6 @@ def test_style_of_the_series(notebook):
         assert len(cell.source.splitlines()) <= 20, cell.source
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location("run", ROOT / "tools" / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write_notebook(path, sources):
     cells = [nbformat.v4.new_markdown_cell("# Why?\nBecause.")]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
@@ -80,11 +74,10 @@ def write_notebook(path, sources):
 
 
 def run_tool(monkeypatch, folder, *arguments):
-    tool = load_tool()
-    monkeypatch.setattr(tool, "NOTEBOOKS", folder)
-    monkeypatch.setattr(tool, "RUN_TIMES", folder / "run_times.json")
+    monkeypatch.setattr(run, "NOTEBOOKS", folder)
+    monkeypatch.setattr(run, "RUN_TIMES", folder / "run_times.json")
     monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
-    tool.main()
+    run.main()
 
 
 def test_a_failing_cell_stops_with_its_name_and_traceback(tmp_path, monkeypatch):
@@ -138,7 +131,7 @@ def test_in_place_keeps_outputs_without_times_and_paths(tmp_path, monkeypatch):
 
 
 def test_formulas_become_mathml():
-    html = load_tool().markdown_to_html("the mean $\\frac{a}{b}$\n\n$$x^2$$")
+    html = pages.markdown_to_html("the mean $\\frac{a}{b}$\n\n$$x^2$$")
     assert html.count("<math") == 2
     assert "<mfrac>" in html
     assert "$" not in html
