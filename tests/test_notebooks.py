@@ -1,8 +1,10 @@
 """What is committed of the notebooks, and the tool that runs them."""
 
+import base64
 import json
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 
@@ -98,11 +100,34 @@ def test_only_runs_what_it_names(tmp_path, monkeypatch, capsys):
         "01_one.html",
         "index.html",
     ]
-    assert "not run yet" in (tmp_path / "site" / "index.html").read_text()
+    assert (tmp_path / "site" / "index.html").read_text().count("Not run yet") == 1
     assert "02_two" not in (tmp_path / "site" / "01_one.html").read_text()
     assert "01_one: cell 2 of 2" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"No notebook starts with '9'. There are: 01_one, 02_two"):
         run_tool(monkeypatch, tmp_path, "--only", "9")
+
+
+def test_pages_of_runs_one_by_one_are_joined_and_a_failed_one_is_taken_out(tmp_path, monkeypatch):
+    site, links = tmp_path / "site", {}
+    for number, source in (("01", "1"), ("03", "3"), ("02", "2")):
+        write_notebook(tmp_path / f"{number}_a.ipynb", [source])
+    for number in ("01", "03", "02"):
+        run_tool(monkeypatch, tmp_path, "--only", number, "--output", str(site))
+    for page in sorted(site.glob("*.html")):
+        links[page.stem] = re.findall(r'href="(\w+)\.html"', page.read_text())
+    assert links == {
+        "01_a": ["index", "02_a"] * 2,
+        "02_a": ["index", "01_a", "03_a"] * 2,
+        "03_a": ["index", "02_a"] * 2,
+        "index": ["01_a", "02_a", "03_a"],
+    }
+    assert "Not run yet" not in (site / "index.html").read_text()
+    write_notebook(tmp_path / "02_a.ipynb", ["1 / 0"])
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, tmp_path, "--only", "02", "--output", str(site))
+    for page in site.glob("*.html"):
+        assert "02_a.html" not in page.read_text()
+    assert (site / "index.html").read_text().count("Not run yet") == 1
 
 
 def test_a_dead_kernel_is_named(tmp_path, monkeypatch):
@@ -128,6 +153,80 @@ def test_in_place_keeps_outputs_without_times_and_paths(tmp_path, monkeypatch):
     assert done.cells[1].outputs[0].data["text/plain"] == "2"
     assert "execution" not in done.cells[1].metadata
     assert list(json.loads((tmp_path / "run_times.json").read_text())) == ["01_one"]
+
+
+def chart_cell(number, tags=()):
+    data = {
+        VEGALITE: {},
+        "text/plain": f'Chart: "{number}" & more',
+        "image/png": base64.b64encode(b"x" * 16 + struct.pack(">II", 640, number)).decode(),
+    }
+    output = nbformat.v4.new_output("display_data", data)
+    return nbformat.v4.new_code_cell("chart", outputs=[output], metadata={"tags": list(tags)})
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([[], [], []], 3),
+        ([[], ["picture"], []], 2),
+        ([[], [], ["solution"]], 2),
+        ([[], ["other", "picture"], ["solution"]], 2),
+        ([], None),
+    ],
+)
+def test_the_index_shows_the_chart_tagged_picture_or_the_last(tmp_path, tags, expected):
+    path = tmp_path / "01_one.ipynb"
+    write_notebook(path, [])
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [chart_cell(number + 1, kept) for number, kept in enumerate(tags)]
+    series = pages.read_series([path])
+    pages.write_page("01_one", notebook, 1, series, tmp_path)
+    pages.link_pages(series, tmp_path)
+    images = re.findall(r"<img[^>]*>", (tmp_path / "index.html").read_text())
+    assert images == (
+        [
+            '<img src="assets/01_one.png" '
+            f'alt="Chart: &quot;{expected}&quot; &amp; more" width="640" height="{expected}">'
+        ]
+        if expected
+        else []
+    )
+    if expected:
+        png = (tmp_path / "assets" / "01_one.png").read_bytes()
+        assert png[16:] == struct.pack(">II", 640, expected)
+
+
+@pytest.mark.parametrize(
+    ("lead", "expected"),
+    [
+        ("One thing. Another.", "One thing."),
+        (
+            "One thing (i.e. that).\nIn this notebook *we* look. More.",
+            "In this notebook *we* look.",
+        ),
+        ("A model predicts. Here we ask: why?\n\nThis notebook is not read.", "Here we ask: why?"),
+        ("No end", "No end"),
+        ("See 2.5 of $x$. More", "See 2.5 of $x$."),
+    ],
+)
+def test_the_sentence_of_the_index_says_what_the_notebook_does(tmp_path, lead, expected):
+    path = tmp_path / "01_one.ipynb"
+    cell = nbformat.v4.new_markdown_cell(f"# Why?\n\n{lead}")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    assert pages.read_series([path]) == {"01_one": ("Why?", expected)}
+
+
+def test_a_link_to_a_notebook_becomes_one_to_its_page(tmp_path):
+    for name in ("01_one", "02_two"):
+        write_notebook(tmp_path / f"{name}.ipynb", [])
+    notebook = nbformat.read(tmp_path / "01_one.ipynb", as_version=4)
+    notebook.cells[0].source += "\n[a](02_two.ipynb#Why?) [b](https://example.org/02_two.ipynb)"
+    series = pages.read_series([tmp_path / "01_one.ipynb", tmp_path / "02_two.ipynb"])
+    pages.write_page("01_one", notebook, 1, series, tmp_path)
+    text = (tmp_path / "01_one.html").read_text()
+    assert 'href="02_two.html#Why?"' in text
+    assert 'href="https://example.org/02_two.ipynb"' in text
 
 
 def test_formulas_become_mathml():

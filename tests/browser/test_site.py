@@ -1,5 +1,6 @@
 """The pages of `make run`, from the committed outputs, in a real browser, offline."""
 
+import re
 import urllib.parse
 
 import nbformat
@@ -157,9 +158,9 @@ def test_the_index_shows_question_sentence_and_picture_of_each_notebook(plain, s
         source = nbformat.read(path, as_version=4).cells[0].source
         question = source.splitlines()[0].removeprefix("# ")
         expect(cards.nth(index).locator("h2")).to_have_text(f"{path.stem[:2]} {question}")
-        start = cards.nth(index).locator("p").first.inner_text()[:40]
-        assert start in source
-        expect(cards.nth(index).locator("img")).to_have_attribute("alt", "Chart: ", exact=False)
+        sentence = cards.nth(index).locator("p").first.inner_text()
+        assert sentence.split(" (")[0] in source  # behind a bracket there may be Markdown
+        expect(cards.nth(index).locator("img")).to_have_attribute("alt", re.compile("^Chart: .+"))
 
 
 def test_previous_and_next_lead_through_all_pages(plain, site):
@@ -197,7 +198,7 @@ def test_contrast_is_computed_as_published(page):
     found = page.evaluate(CONTRASTS)
     assert len(found) == 8
     for expected, ratio in found:
-        assert ratio == pytest.approx(float(expected), abs=0.006)
+        assert ratio == pytest.approx(float(expected), abs=0.01)  # cut, not rounded
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
