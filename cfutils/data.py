@@ -1,5 +1,7 @@
 """From sources to validated frames: MovieLens 100K, your own ratings, the split, the counts.
 
+And back: embeddings with the ids and titles of their rows, as files that viewers read.
+
 Everything downstream relies on one promise made here: ids are 0-based integers and row `i` of the
 users' or movies' frame is id `i`. The ids of the source stay beside them as `original_id`.
 
@@ -28,6 +30,8 @@ import pandas as pd
 import platformdirs
 from tqdm import tqdm
 
+from cfutils._files import replace_files
+
 GENRES = [
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
     *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
@@ -49,6 +53,8 @@ FINGERPRINT = "71f855fef783428007e46bb6f84bb56ff89d0efd2a588a1d8a5eee9d97fa1fa8"
 
 _GROUPLENS = ("u.data", "u.item", "u.user")
 _RECBOLE = ("ml-100k.inter", "ml-100k.item", "ml-100k.user")
+# What ends a field or a line for one reader or another.
+_BREAKS = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _USER_COLUMNS = ["original_id", "age", "gender", "occupation", "zip_code"]
 
 
@@ -297,6 +303,86 @@ def rating_stats(ratings, by, num_rows):
     stats = stats.reindex(range(num_rows))
     stats["num_ratings"] = stats["num_ratings"].fillna(0).astype("int64")
     return stats.rename_axis(by)
+
+
+def save_embeddings(path, embeddings, frame):
+    """Writes embeddings and what their rows stand for as a pair of files that viewers read.
+
+    `<path>_vectors.tsv` has one line per embedding, `<path>_metadata.tsv` one per row of the frame,
+    below a header line if there is more than one column: the format of the TensorFlow Embedding
+    Projector. Fields are separated by tabs and never quoted. The numbers are those of float32, to
+    the last bit. Tabs and line breaks in a text become blanks and a list is joined by "|"; what is
+    missing is empty.
+
+    Args:
+        path: where to, and how the two names begin: "out/books" gives out/books_vectors.tsv.
+        embeddings: array [n, d] of a model, `user_embeddings` or `item_embeddings`.
+        frame: n rows in the same order, for example `data.users`, `data.movies` or some of their
+            columns.
+
+    Returns:
+        The paths of the two files. They are replaced at once: there is never half a file, nor a new
+        one beside an old one.
+
+    Raises:
+        ValueError: if the rows don't match, a number is not finite, a row has nothing but blanks
+            (viewers would skip it), or a column `..._id` has a tab or line break in it.
+        FileNotFoundError: if the folder does not exist.
+
+    Cost: O(n d), about a microsecond per number.
+    """
+    path = pathlib.Path(path).expanduser()
+    if not path.name or not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path should be a name in a folder that exists. Received: {path}. "
+            "Make the folder first: pathlib.Path(...).mkdir(parents=True)."
+        )
+    values = np.asarray(embeddings)
+    if values.ndim != 2 or len(values) != len(frame) or not values.size:
+        raise ValueError(
+            f"embeddings should have shape [{len(frame)}, d], one row per row of frame. Received: "
+            f"{list(values.shape)}. Items go with data.movies, users with data.users."
+        )
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused below
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(
+            "embeddings should be finite numbers in float32. "
+            f"Received: {values[row, column]} in row {row}, column {column}"
+        )
+    lines = _metadata(frame)
+    vectors = ["\t".join(map(str, row)) for row in values]
+    files = [path.with_name(f"{path.name}_{part}.tsv") for part in ("vectors", "metadata")]
+    contents = ["".join(f"{line}\n" for line in part).encode() for part in (vectors, lines)]
+    replace_files(dict(zip(files, contents, strict=True)))
+    return tuple(files)
+
+
+def _metadata(frame):
+    """The lines of a table of texts, below a header if there is more than one column."""
+    columns = []
+    for name, column in frame.items():
+        texts = pd.Series([_as_text(value) for value in column], frame.index, dtype=object)
+        if str(name).endswith("_id"):
+            broken = texts.map(lambda text: bool(_BREAKS.search(text))).astype(bool)
+            _refuse(broken, frame, name, "should hold no tab or line break")
+        columns.append([_BREAKS.sub(" ", text) for text in texts])
+    lines = ["\t".join(fields) for fields in zip(*columns, strict=True)] or [""] * len(frame)
+    for row, line in enumerate(lines):
+        if re.fullmatch(r"[\s\ufeff]*", line):
+            raise ValueError(
+                f"frame should have a text in each row. Received: nothing but blanks in row {row}. "
+                "Add a column of ids."
+            )
+    header = ["\t".join(_BREAKS.sub(" ", str(name)) for name in frame.columns)]
+    return header + lines if len(columns) > 1 else lines
+
+
+def _as_text(value):
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return "|".join(map(str, value))
+    return "" if pd.isna(value) else str(value)
 
 
 def _read_csv(path, user, item, rating, timestamp):

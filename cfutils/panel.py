@@ -9,15 +9,13 @@ import csv
 import html
 import io
 import math
-import os
 import pathlib
-import secrets
-import shutil
 
 import ipywidgets
 import numpy as np
 import pandas as pd
 
+from cfutils._files import replace_files
 from cfutils.scores import find_movie, recommend
 
 __all__ = ["RatingPanel", "read_ratings", "recommend_for", "save_ratings"]
@@ -107,7 +105,7 @@ def save_ratings(path, ratings, data):
     Raises:
         OSError: If it can't be written; the old file is then unharmed.
     """
-    _replace(pathlib.Path(path).expanduser().resolve(), _format(ratings, data))
+    replace_files({pathlib.Path(path).expanduser().resolve(): _format(ratings, data)})
 
 
 class RatingPanel(ipywidgets.VBox):
@@ -230,7 +228,7 @@ class RatingPanel(ipywidgets.VBox):
                     )
                     return
             content = _format(self._ratings, self._data)
-            _replace(self._path, content)
+            replace_files({self._path: content})
             self._on_disk = content
             self._say(f"{_count(self._ratings)} saved in {self._path}")
         except OSError as error:
@@ -479,24 +477,3 @@ def _format(ratings, data):
         number = int(rating) if float(rating).is_integer() else float(rating)
         writer.writerow([movie_id, titles.iloc[movie_id], repr(number)])
     return buffer.getvalue().encode()
-
-
-def _replace(path, content):
-    """Put content in place of a file in one step, and on the disk before it is in place."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(scratch, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(path, scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name is on the disk too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
