@@ -109,6 +109,8 @@ def test_only_runs_what_it_names(tmp_path, monkeypatch, capsys):
 
 def test_pages_of_runs_one_by_one_are_joined_and_a_failed_one_is_taken_out(tmp_path, monkeypatch):
     site, links = tmp_path / "site", {}
+    site.mkdir()
+    (site / "02_a.html").write_text("a page of some other making")
     for number, source in (("01", "1"), ("03", "3"), ("02", "2")):
         write_notebook(tmp_path / f"{number}_a.ipynb", [source])
     for number in ("01", "03", "02"):

@@ -91,7 +91,11 @@ def link_pages(series, output):
     (assets / "vega.js").write_text(vl_convert.javascript_bundle(), encoding="utf-8")
     (assets / "page.js").write_bytes((TOOLS / "page.js").read_bytes())
     (assets / "style.css").write_text(_style(), encoding="utf-8")
-    there = [name for name in series if (output / f"{name}.html").exists()]
+    there = [
+        name
+        for name in series
+        if (output / f"{name}.html").exists() and (assets / f"{name}.card").exists()
+    ]
     for before, name, after in zip([None, *there], there, [*there[1:], None], strict=False):
         links = '<a href="index.html">All notebooks</a>'
         for rel, other, text in (("prev", before, "← {}"), ("next", after, "{} →")):

@@ -1,0 +1,86 @@
+"""The examples of the README, run as they are printed, on ratings made here."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+KINDS = ["Märchen", "Krimi, hart", "詩集", 'the "classics"']
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+
+
+def own_ratings():
+    """Readers who like one kind of book and not the others, most of them with few ratings."""
+    rng = np.random.default_rng(7)
+    books = [f"{kind} №{5 * number}" for kind in KINDS for number in range(40)]
+    rows = []
+    for reader in range(400):
+        liked = np.arange(160) // 40 == reader % 4
+        number = 3 if reader % 10 == 9 else int(rng.integers(8, 30))
+        chances = np.where(liked, 6.0, 1.0)
+        for book in rng.choice(160, number, replace=False, p=chances / chances.sum()):
+            stars = int(rng.integers(4, 6) if liked[book] else rng.integers(1, 4))
+            rows.append((f"{KINDS[reader % 4][0]}-{3 * reader:05d}", books[book], stars))
+    return pd.DataFrame(rows, columns=["reader", "book", "stars"])
+
+
+@pytest.fixture(scope="module")
+def outputs(examples, tmp_path_factory):
+    """What each example prints, in a fresh process each and in the same folder."""
+    folder = tmp_path_factory.mktemp("own")
+    own_ratings().to_csv(folder / "my_ratings.csv", index=False)
+    done = [
+        subprocess.run(
+            [sys.executable, "-W", "error::UserWarning", "-c", example],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONUTF8": "1"},
+        )
+        for example in examples
+    ]
+    for process in done:
+        assert process.returncode == 0, process.stderr
+    assert (folder / "books.keras").is_file()
+    return [process.stdout for process in done]
+
+
+def test_the_example_is_short(examples):
+    lines = [line for line in examples[0].splitlines() if line and not line.startswith("from")]
+    assert len(lines) <= 10
+
+
+def test_the_example_measures_better_than_chance(outputs):
+    table = own_ratings()
+    assert len(table) > 3000
+    recall = float(re.search(r"^recall +([\d.]+)$", outputs[0], re.MULTILINE)[1])
+    # By chance a list of 10 holds one of 160 books with 10/160. There is nothing to know but the
+    # reader's kind of 40 books, of which 20 or more are not in training: at most about 10/20.
+    assert 3 * 10 / 160 < recall < 10 / 20
+
+
+def test_the_example_recommends_what_reader_0_likes(outputs):
+    first = min(own_ratings()["reader"])  # ids follow the sorted names
+    own = set(own_ratings().query("reader == @first")["book"])
+    liked = KINDS[[kind[0] for kind in KINDS].index(first[0])]
+    recommended = re.findall(r"\b\w.* №\d+", outputs[0])
+    assert len(recommended) == 10
+    titles = [re.sub(r"^\d+ +\d+ +", "", text) for text in recommended]
+    assert not own & set(titles)
+    assert sum(title.startswith(liked) for title in titles) >= 8
+
+
+def test_a_fresh_process_recommends_the_same(outputs):
+    assert outputs[1].count("№") == 10
+    assert outputs[0].endswith(outputs[1])
