@@ -47,3 +47,17 @@ def finite(name, value, positive=False):
         rule = "positive" if positive else "0 or more"
         raise ValueError(f"{name} should be a finite number, {rule}. Received: {value!r}.")
     return float(value)
+
+
+def own_ratings(item_ids, ratings, num_items):
+    """The ids and ratings of one user, as int64 and float64 arrays [n]."""
+    item_ids = ids("item_ids", pd.Series(np.asarray(item_ids)), num_items, "num_items")
+    ratings = np.asarray(ratings, np.float64)
+    if ratings.shape != item_ids.shape:
+        raise ValueError(
+            f"ratings should have one value per item id. Received: shape {ratings.shape} for "
+            f"{len(item_ids)} ids."
+        )
+    refuse(~np.isfinite(ratings), ratings, "ratings should be finite", "Leave it out.")
+    refuse(pd.Series(item_ids).duplicated(), item_ids, "item_ids should be distinct", "Keep one.")
+    return item_ids, ratings

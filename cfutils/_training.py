@@ -205,6 +205,44 @@ class TrainedModel(keras.Model):
             variable.assign(value)
 
 
+def observed(name, tensor, shape):
+    """A ratings tensor as checked user ids, item ids (int32) and values, in canonical order.
+
+    `shape` is what the tensor's should be; where it says None any number will do.
+    """
+    if not isinstance(tensor, tf.SparseTensor):
+        raise ValueError(
+            f"{name} should be a tf.SparseTensor. Received: {type(tensor)}. See ratings_tensor."
+        )
+    pairs = zip(tensor.shape, shape, strict=True)
+    shape = tuple(received if wanted is None else wanted for received, wanted in pairs)
+    if tuple(tensor.shape) != shape:
+        raise ValueError(
+            f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
+        )
+    indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(
+            f"{name} should hold at least one rating, all finite. Received: {values[:5]}..."
+        )
+    if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
+        raise ValueError(
+            f"{name} should have indices below {shape}. Received: up to {indices.max(axis=0)}."
+        )
+    keys = indices[:, 0] * shape[1] + indices[:, 1]
+    steps = np.diff(keys)
+    if (steps <= 0).any():
+        order = np.argsort(keys)
+        indices, values, steps = indices[order], values[order], np.diff(keys[order])
+        if (steps == 0).any():
+            raise ValueError(
+                f"{name} should hold each pair once. Received: pair "
+                f"{tuple(indices[np.argmin(steps)].tolist())} twice."
+            )
+    users, items = indices.T.astype(np.int32)
+    return users, items, values
+
+
 def _configuration(optimizer):
     """What must agree for two optimizers to share their state, and the learning rate beside it."""
     serialized = keras.saving.serialize_keras_object(optimizer)

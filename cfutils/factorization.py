@@ -5,7 +5,7 @@ import pandas as pd
 
 from cfutils import _checks, _kernels
 from cfutils._tensorflow import keras, tf
-from cfutils._training import TrainedModel
+from cfutils._training import TrainedModel, observed
 from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
 
 __all__ = ["CFModel", "ratings_tensor"]
@@ -207,7 +207,7 @@ class CFModel(TrainedModel):
         Time of a full-batch step O(|Omega| d + (N + M) d^2) or, where the dense table is small,
         O(N M d); of a mini-batch step O(batch_size d + (N + M) d^2). Memory O(|Omega| + (N + M) d).
         """
-        train = self._observed("A_train", A_train)
+        train = observed("A_train", A_train, (self.num_users, self.num_items))
         self._set_optimizer(optimizer, learning_rate)
         advance = (
             self._full_batch(train) if batch_size is None else self._batches(train, batch_size)
@@ -244,7 +244,7 @@ class CFModel(TrainedModel):
 
         Source: Hu, Koren, Volinsky (2008), equations 4 and 5, the unobserved weight alpha.
         """
-        train = self._observed("A_train", A_train)
+        train = observed("A_train", A_train, (self.num_users, self.num_items))
         users, items, values = train
         by_item = np.argsort(items, kind="stable")
         tables = (
@@ -322,15 +322,7 @@ class CFModel(TrainedModel):
         Raises:
             ValueError: As `fold_in`.
         """
-        ids = _checks.ids("item_ids", pd.Series(np.asarray(item_ids)), self.num_items, "num_items")
-        ratings = np.asarray(ratings, np.float64)
-        if ratings.shape != ids.shape:
-            raise ValueError(
-                f"ratings should have one value per item id. Received: shape {ratings.shape} for "
-                f"{len(ids)} ids."
-            )
-        _checks.refuse(~np.isfinite(ratings), ratings, "ratings should be finite", "Leave it out.")
-        _checks.refuse(pd.Series(ids).duplicated(), ids, "item_ids should be distinct", "Keep one.")
+        ids, ratings = _checks.own_ratings(item_ids, ratings, self.num_items)
         count = int(self._num_ratings.numpy())
         if not count:
             raise ValueError("fold_in should be called on a trained model. Received: a new one.")
@@ -392,39 +384,6 @@ class CFModel(TrainedModel):
 
     def _tables(self):
         return tf.convert_to_tensor(self._users), tf.convert_to_tensor(self._items)
-
-    def _observed(self, name, tensor):
-        """A ratings tensor as checked user ids, item ids (int32) and values, in canonical order."""
-        if not isinstance(tensor, tf.SparseTensor):
-            raise ValueError(
-                f"{name} should be a tf.SparseTensor. Received: {type(tensor)}. See ratings_tensor."
-            )
-        shape = (self.num_users, self.num_items)
-        if tuple(tensor.shape) != shape:
-            raise ValueError(
-                f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
-            )
-        indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
-        if not len(values) or not np.isfinite(values).all():
-            raise ValueError(
-                f"{name} should hold at least one rating, all finite. Received: {values[:5]}..."
-            )
-        if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
-            raise ValueError(
-                f"{name} should have indices below {shape}. Received: up to {indices.max(axis=0)}."
-            )
-        keys = indices[:, 0] * self.num_items + indices[:, 1]
-        steps = np.diff(keys)
-        if (steps <= 0).any():
-            order = np.argsort(keys)
-            indices, values, steps = indices[order], values[order], np.diff(keys[order])
-            if (steps == 0).any():
-                raise ValueError(
-                    f"{name} should hold each pair once. Received: pair "
-                    f"{tuple(indices[np.argmin(steps)].tolist())} twice."
-                )
-        users, items = indices.T.astype(np.int32)
-        return users, items, values
 
     def _full_batch(self, train):
         kernel = _kernels.choose_kernel(self.num_users, self.num_items, len(train[2]))
@@ -505,7 +464,11 @@ class CFModel(TrainedModel):
         return self._steps[1]
 
     def _measured(self, train, A_test):
-        tensors = [train] if A_test is None else [train, self._observed("A_test", A_test)]
+        tensors = (
+            [train]
+            if A_test is None
+            else [train, observed("A_test", A_test, (self.num_users, self.num_items))]
+        )
         return [[tf.constant(part) for part in tensor] for tensor in tensors]
 
     def _row(self, measured):
