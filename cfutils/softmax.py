@@ -126,6 +126,9 @@ class SoftmaxModel(TrainedModel):
         def normal(stddev):
             return lambda shape, dtype=None: generator.normal(0.0, stddev, shape).astype(np.float32)
 
+        def given(values):
+            return lambda shape, dtype=None: values
+
         def table(rows, width, name):
             return self.add_weight((rows, width), normal(self.init_stddev), name=name)
 
@@ -135,9 +138,7 @@ class SoftmaxModel(TrainedModel):
         self._features = {}  # name -> what movies are made up of, and the embeddings of that
         for name, values in features.items():
             self._features[name] = (
-                self.add_weight(
-                    values.shape, lambda *_, values=values: values, trainable=False, name=name
-                ),
+                self.add_weight(values.shape, given(values), trainable=False, name=name),
                 table(values.shape[1], self.input_dims[name], f"{name}_embeddings"),
             )
         width = sum(self.input_dims.values())
