@@ -733,9 +733,9 @@ def tower(model, *, title, subtitle=""):
         steps.append(("concatenated", f"[n, {width}]", middle))
     steps += [("hidden layer, relu", f"[n, {units}]", middle) for units in model.hidden_dims]
     if len(steps) > 2:
-        steps.append(("projection: psi(x)", f"[n, {dim}]", middle))
+        steps.append(("psi(x), by a projection", f"[n, {dim}]", middle))
     steps += [
-        ("scores psi(x) V\u1d40", f"[n, {num_items:,}]", middle),
+        ("scores: dot products with V", f"[n, {num_items:,}]", middle),
         ("softmax: p(x)", f"[n, {num_items:,}]", middle),
     ]
     boxes, arrows, before = [], [], []
