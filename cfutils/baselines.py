@@ -47,11 +47,12 @@ def popularity_scores(train, num_users, num_items):
     return np.broadcast_to(counts, (num_users, num_items))
 
 
-def ease_scores(train, num_users, num_items, *, l2, binary=True):
-    """Scores of EASE, the closed-form linear autoencoder: each movie predicted from the others.
+def ease_weights(train, num_users, num_items, *, l2, binary=True):
+    """EASE, the closed-form linear autoencoder: how much each movie speaks for each other one.
 
     With X the histories [N, M], B minimises |X - XB|^2 + l2 |B|^2 under diag(B) = 0. For
-    P = (X'X + l2 I)^-1 the solution is B_ij = -P_ij / P_jj off the diagonal, and the scores are XB.
+    P = (X'X + l2 I)^-1 the solution is B_ij = -P_ij / P_jj off the diagonal. The scores of any
+    histories, those of new users too, are `histories @ B`.
 
     Args:
         train: frame with `user_id`, `movie_id` and `rating`.
@@ -61,7 +62,7 @@ def ease_scores(train, num_users, num_items, *, l2, binary=True):
         binary: whether a history says only what was rated, rather than how.
 
     Returns:
-        An array [num_users, num_items].
+        B, an array [num_items, num_items].
 
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019, equation 8.
     Cost: O(num_items^3) time and O(num_items^2) memory.
@@ -74,4 +75,21 @@ def ease_scores(train, num_users, num_items, *, l2, binary=True):
     inverse = np.linalg.inv(gram)
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    return histories @ weights
+    return weights
+
+
+def ease_scores(train, num_users, num_items, *, l2, binary=True):
+    """The scores of `ease_weights` for the users that it was computed from.
+
+    Args:
+        train: as for `ease_weights`.
+        num_users: number of users.
+        num_items: number of movies.
+        l2: as for `ease_weights`.
+        binary: as for `ease_weights`.
+
+    Returns:
+        An array [num_users, num_items].
+    """
+    histories = interactions(train, num_users, num_items, binary=binary)
+    return histories @ ease_weights(train, num_users, num_items, l2=l2, binary=binary)

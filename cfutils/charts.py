@@ -712,3 +712,66 @@ def _side_by_side(frame, shared, measured, panel, decimals):
         part = part.loc[data["movie_id"]].round(decimals).to_numpy()
         data[[f"{column}_{number}" for column in measured]] = part
     return names, data
+
+
+def tower(model, *, title, subtitle=""):
+    """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything.
+
+    Args:
+        model: a `SoftmaxModel`; only its dimensions are read.
+        title: what is seen, in words.
+        subtitle: what to look at, in smaller letters.
+
+    Returns:
+        An `altair.LayerChart`.
+    """
+    dim, num_items = model.embedding_dim, model.num_items
+    middle = (len(model.input_dims) - 1) / 2
+    steps = [("history x", f"[n, {num_items:,}]", middle), None]
+    width = sum(model.input_dims.values())
+    if len(model.input_dims) > 1:
+        steps.append(("concatenated", f"[n, {width}]", middle))
+    steps += [("hidden layer, relu", f"[n, {units}]", middle) for units in model.hidden_dims]
+    if len(steps) > 2:
+        steps.append(("psi(x), by a projection", f"[n, {dim}]", middle))
+    steps += [
+        ("scores: dot products with V", f"[n, {num_items:,}]", middle),
+        ("softmax: p(x)", f"[n, {num_items:,}]", middle),
+    ]
+    boxes, arrows, before = [], [], []
+    for level, step in enumerate(steps):
+        here = [step] if step else []
+        for place, (name, units) in enumerate(() if step else model.input_dims.items()):
+            text = "mean of V's rows" if name == "item" and model.tied else f"mean of {name}"
+            here.append((text, f"[n, {units}]", float(place)))
+        for text, shape, place in here:
+            boxes.append({"label": text, "shape": shape, "x": place, "y": -level})
+            arrows += [{"x": x, "y": 0.74 - level, "x2": place, "y2": 0.26 - level} for x in before]
+        before = [place for _, _, place in here]
+    frame = pd.DataFrame(boxes).assign(
+        left=lambda b: b["x"] - 0.46,
+        right=lambda b: b["x"] + 0.46,
+        low=lambda b: b["y"] - 0.26,
+        high=lambda b: b["y"] + 0.26,
+    )
+    reach = alt.Scale(domain=[min(-0.5, middle - 1.2), max(2 * middle + 0.5, middle + 1.2)])
+    x, y = alt.X("x:Q", axis=None, scale=reach), alt.Y("y:Q", axis=None)
+    boxed = alt.Chart(frame).mark_rect(cornerRadius=5, color="#e8f1f8", stroke=ACCENT)
+    boxed = boxed.encode(
+        x=alt.X("left:Q", axis=None, scale=reach),
+        x2="right:Q",
+        y=alt.Y("low:Q", axis=None),
+        y2="high:Q",
+    )
+    joined = (
+        alt.Chart(pd.DataFrame(arrows))
+        .mark_rule(color="#777")
+        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q")
+    )
+    text = alt.Chart(frame).encode(x=x, y=y)
+    return alt.layer(
+        joined,
+        boxed,
+        text.mark_text(dy=-7, fontSize=12).encode(text="label:N"),
+        text.mark_text(dy=9, fontSize=11, color="#555").encode(text="shape:N"),
+    ).properties(width=520, height=64 * len(steps), title=alt.Title(title, subtitle=subtitle))

@@ -305,6 +305,40 @@ def rating_stats(ratings, by, num_rows):
     return stats.rename_axis(by)
 
 
+def movie_features(data):
+    """What movies are made up of, for models that embed genres and years beside the movie itself.
+
+    Args:
+        data: a `MovieLens` whose movies have the column `genres` or `year` or both.
+
+    Returns:
+        A dict of float32 arrays with one row per movie: `genres` [M, number of genres], the genres
+        in alphabetical order and 1/n for each of a movie's n; `decade` [M, number of decades], the
+        earliest first and 1 for the movie's. A row of zeros where it is missing.
+
+    Raises:
+        ValueError: if the movies have neither.
+    """
+    features = {}
+    if "genres" in data.movies:
+        lists = data.movies["genres"]
+        names = sorted({genre for genres in lists for genre in genres})
+        features["genres"] = np.array(
+            [[(name in genres) / max(1, len(genres)) for name in names] for genres in lists],
+            dtype="float32",
+        )
+    if "year" in data.movies:
+        decades = data.movies["year"].astype("float64") // 10
+        known = np.arange(decades.min(), decades.max() + 1)
+        features["decade"] = np.equal.outer(decades.to_numpy(), known).astype("float32")
+    if not features:
+        raise ValueError(
+            "data.movies should have the column genres (lists) or year (numbers). Received: "
+            f"{list(data.movies.columns)}. Without them, train on the movies alone."
+        )
+    return features
+
+
 def save_embeddings(path, embeddings, frame):
     """Writes embeddings and what their rows stand for as a pair of files that viewers read.
 
@@ -366,7 +400,7 @@ def _metadata(frame):
         texts = pd.Series([_as_text(value) for value in column], frame.index, dtype=object)
         if str(name).endswith("_id"):
             broken = texts.map(lambda text: bool(_BREAKS.search(text))).astype(bool)
-            _refuse(broken, frame, name, "should hold no tab or line break")
+            _refuse(broken, frame, name, "should hold no tab or line break; rename it")
         columns.append([_BREAKS.sub(" ", text) for text in texts])
     lines = ["\t".join(fields) for fields in zip(*columns, strict=True)] or [""] * len(frame)
     for row, line in enumerate(lines):

@@ -1,14 +1,11 @@
 """Matrix factorization A ~ U V^T: one loss, minimized by descent or alternating least squares."""
 
-import sys
-import time
-
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from cfutils import _kernels
+from cfutils import _checks, _kernels
 from cfutils._tensorflow import keras, tf
+from cfutils._training import TrainedModel, observed
 from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
 
 __all__ = ["CFModel", "ratings_tensor"]
@@ -36,8 +33,8 @@ def ratings_tensor(ratings, num_users, num_items):
         ValueError: If a column is missing, the frame is empty, an id is not an integer from 0 to
             N - 1 or M - 1, a rating is not finite, or a pair occurs twice.
     """
-    num_users = _positive_integer("num_users", num_users)
-    num_items = _positive_integer("num_items", num_items)
+    num_users = _checks.positive_integer("num_users", num_users)
+    num_items = _checks.positive_integer("num_items", num_items)
     missing = [name for name in ("user_id", "movie_id", "rating") if name not in ratings.columns]
     if missing:
         raise ValueError(
@@ -49,19 +46,19 @@ def ratings_tensor(ratings, num_users, num_items):
             "ratings should have at least one row. Received: an empty frame. Check the filter or "
             "the split that made it."
         )
-    users = _ids("user_id", ratings["user_id"], num_users, "num_users")
-    items = _ids("movie_id", ratings["movie_id"], num_items, "num_items")
+    users = _checks.ids("user_id", ratings["user_id"], num_users, "num_users")
+    items = _checks.ids("movie_id", ratings["movie_id"], num_items, "num_items")
     values = pd.to_numeric(ratings["rating"], errors="coerce").to_numpy(float, na_value=np.nan)
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused below
         values = values.astype(np.float32)
-    _refuse(
+    _checks.refuse(
         ~np.isfinite(values), ratings["rating"], "rating should be a finite number", "Drop the row."
     )
     order = np.lexsort((items, users))
     pairs = np.stack([users, items], axis=1)[order]
     twice = np.zeros(len(order), bool)
     twice[order[1:]] = (pairs[1:] == pairs[:-1]).all(axis=1)
-    _refuse(
+    _checks.refuse(
         twice,
         list(zip(users, items, strict=True)) if twice.any() else None,
         "each pair (user_id, movie_id) should occur once",
@@ -71,7 +68,7 @@ def ratings_tensor(ratings, num_users, num_items):
 
 
 @keras.saving.register_keras_serializable(package="cfutils")
-class CFModel(keras.Model):
+class CFModel(TrainedModel):
     """A matrix factorization: a rating is predicted as the dot product U_i.V_j of two embeddings.
 
     The model minimizes, over the tables U [N, d] and V [M, d],
@@ -101,6 +98,8 @@ class CFModel(keras.Model):
     Source: Koren et al. (2009); gravity and its least squares: Hu, Koren, Volinsky (2008).
     """
 
+    _parts = ("loss", "mse", "l2", "gravity")
+
     def __init__(
         self,
         num_users,
@@ -114,13 +113,13 @@ class CFModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.num_users = _positive_integer("num_users", num_users)
-        self.num_items = _positive_integer("num_items", num_items)
-        self.embedding_dim = _positive_integer("embedding_dim", embedding_dim)
-        self.l2_coeff = _finite("l2_coeff", l2_coeff)
-        self.gravity_coeff = _finite("gravity_coeff", gravity_coeff)
-        self.init_stddev = _finite("init_stddev", init_stddev, positive=True)
-        self.seed = _integer("seed", seed, 0)
+        self.num_users = _checks.positive_integer("num_users", num_users)
+        self.num_items = _checks.positive_integer("num_items", num_items)
+        self.embedding_dim = _checks.positive_integer("embedding_dim", embedding_dim)
+        self.l2_coeff = _checks.finite("l2_coeff", l2_coeff)
+        self.gravity_coeff = _checks.finite("gravity_coeff", gravity_coeff)
+        self.init_stddev = _checks.finite("init_stddev", init_stddev, positive=True)
+        self.seed = _checks.integer("seed", seed, 0)
         generator = np.random.default_rng(self.seed)
 
         def normal(shape, dtype=None):
@@ -129,15 +128,8 @@ class CFModel(keras.Model):
         dim = self.embedding_dim
         self._users = self.add_weight((self.num_users, dim), normal, name="user_embeddings")
         self._items = self.add_weight((self.num_items, dim), normal, name="item_embeddings")
-        # Saved with the model: mini-batches go on in their epoch, and fold-in knows |Omega|.
-        self._iteration = self._counter("iteration")
-        self._num_ratings = self._counter("num_ratings")
-        self._trackers = [keras.metrics.Mean(name) for name in ("loss", "mse", "l2", "gravity")]
-        self._steps = None
-        self.built = True
-
-    def _counter(self, name):
-        return self.add_weight((), "zeros", dtype="int64", trainable=False, name=name)
+        self._start()
+        self._num_ratings = self._counter("num_ratings")  # fold-in has to know |Omega|
 
     def get_config(self):
         """The arguments of the constructor."""
@@ -161,11 +153,6 @@ class CFModel(keras.Model):
     def item_embeddings(self):
         """V as a NumPy array [num_items, d], a copy."""
         return self._items.numpy()
-
-    @property
-    def iteration(self):
-        """Steps, sweeps and `fit` batches done so far."""
-        return int(self._iteration.numpy())
 
     # Training
 
@@ -220,14 +207,14 @@ class CFModel(keras.Model):
         Time of a full-batch step O(|Omega| d + (N + M) d^2) or, where the dense table is small,
         O(N M d); of a mini-batch step O(batch_size d + (N + M) d^2). Memory O(|Omega| + (N + M) d).
         """
-        train = self._observed("A_train", A_train)
+        train = observed("A_train", A_train, (self.num_users, self.num_items))
         self._set_optimizer(optimizer, learning_rate)
         advance = (
             self._full_batch(train) if batch_size is None else self._batches(train, batch_size)
         )
         return self._run(
             advance,
-            train,
+            self._measured(train, A_test),
             A_test,
             num_iterations,
             eval_every,
@@ -257,7 +244,7 @@ class CFModel(keras.Model):
 
         Source: Hu, Koren, Volinsky (2008), equations 4 and 5, the unobserved weight alpha.
         """
-        train = self._observed("A_train", A_train)
+        train = observed("A_train", A_train, (self.num_users, self.num_items))
         users, items, values = train
         by_item = np.argsort(items, kind="stable")
         tables = (
@@ -290,7 +277,7 @@ class CFModel(keras.Model):
 
         return self._run(
             advance,
-            train,
+            self._measured(train, A_test),
             A_test,
             num_iterations,
             eval_every,
@@ -335,15 +322,7 @@ class CFModel(keras.Model):
         Raises:
             ValueError: As `fold_in`.
         """
-        ids = _ids("item_ids", pd.Series(np.asarray(item_ids)), self.num_items, "num_items")
-        ratings = np.asarray(ratings, np.float64)
-        if ratings.shape != ids.shape:
-            raise ValueError(
-                f"ratings should have one value per item id. Received: shape {ratings.shape} for "
-                f"{len(ids)} ids."
-            )
-        _refuse(~np.isfinite(ratings), ratings, "ratings should be finite", "Leave it out.")
-        _refuse(pd.Series(ids).duplicated(), ids, "item_ids should be distinct", "Keep one.")
+        ids, ratings = _checks.own_ratings(item_ids, ratings, self.num_items)
         count = int(self._num_ratings.numpy())
         if not count:
             raise ValueError("fold_in should be called on a trained model. Received: a new one.")
@@ -381,128 +360,30 @@ class CFModel(keras.Model):
                     "x should be pairs of ids of shape [n, 2] with n > 0. Received: shape "
                     f"{x.shape}. Use np.stack([user_ids, movie_ids], axis=1)."
                 )
-            users = _ids("user id", pd.Series(x[:, 0]), self.num_users, "num_users")
-            items = _ids("movie id", pd.Series(x[:, 1]), self.num_items, "num_items")
+            users = _checks.ids("user id", pd.Series(x[:, 0]), self.num_users, "num_users")
+            items = _checks.ids("movie id", pd.Series(x[:, 1]), self.num_items, "num_items")
             x = np.stack([users, items], axis=1)
         return super().predict(x, batch_size=batch_size, verbose=verbose, **kwargs)
 
-    def compile(self, optimizer="sgd", loss=None, jit_compile=False, **kwargs):
-        """Set the optimizer of `fit`; the loss is the model's own."""
-        if loss is not None:
-            raise ValueError(
-                f"loss should be None: the model's loss is fixed. Received: {loss!r}. Choose "
-                "l2_coeff and gravity_coeff instead."
-            )
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-
-    def compile_from_config(self, config):
-        """Set the optimizer again when a saved model is loaded."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build([self._users, self._items])
-
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """`keras.Model.fit` on a SparseTensor [N, M] (a step per epoch) or a dataset of them."""
-        kwargs = {"shuffle": False} | kwargs  # the one element of a dataset has no other order
-        return super().fit(
-            _as_dataset(x), *args, validation_data=_as_dataset(validation_data), **kwargs
-        )
-
-    def evaluate(self, x=None, *args, **kwargs):
-        """`keras.Model.evaluate`: loss, mse, l2 and gravity on a SparseTensor or a dataset."""
-        return super().evaluate(_as_dataset(x), *args, **kwargs)
-
-    @property
-    def metrics(self):
-        """The trackers of the loss and its components."""
-        return self._trackers
-
     def train_step(self, data):
         """One step of the optimizer on a SparseTensor of ratings, for `fit`."""
-        with tf.GradientTape() as tape:
-            parts = self._loss_parts(data)
-        variables = [self._users, self._items]
-        gradients = tape.gradient(parts[0], [variable.value for variable in variables])
-        self.optimizer.apply(gradients, variables)
-        self._iteration.assign_add(1)
+        done = super().train_step(data)
         self._num_ratings.assign(tf.size(data.values, tf.int64))
-        return self._track(parts)
+        return done
 
-    def test_step(self, data):
-        """The loss on a SparseTensor of ratings, for `evaluate`."""
-        return self._track(self._loss_parts(data))
+    def _variables(self):
+        return [self._users, self._items]
 
     def _loss_parts(self, data):
-        if not isinstance(data, tf.SparseTensor):
-            raise ValueError(
-                f"x should be a SparseTensor or a dataset of them. Received: {type(data)}. See "
-                "ratings_tensor."
-            )
         mse = sparse_mean_squared_error(data, *self._tables())
         l2 = self.l2_coeff * l2_penalty(*self._tables())
         pull = self.gravity_coeff * gravity(*self._tables())
         return mse + l2 + pull, mse, l2, pull
 
-    def _track(self, parts):
-        for tracker, part in zip(self._trackers, parts, strict=True):
-            tracker.update_state(part)
-        return {tracker.name: tracker.result() for tracker in self._trackers}
-
     # Behind train and train_als
 
     def _tables(self):
         return tf.convert_to_tensor(self._users), tf.convert_to_tensor(self._items)
-
-    def _observed(self, name, tensor):
-        """A ratings tensor as checked user ids, item ids (int32) and values, in canonical order."""
-        if not isinstance(tensor, tf.SparseTensor):
-            raise ValueError(
-                f"{name} should be a tf.SparseTensor. Received: {type(tensor)}. See ratings_tensor."
-            )
-        shape = (self.num_users, self.num_items)
-        if tuple(tensor.shape) != shape:
-            raise ValueError(
-                f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
-            )
-        indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
-        if not len(values) or not np.isfinite(values).all():
-            raise ValueError(
-                f"{name} should hold at least one rating, all finite. Received: {values[:5]}..."
-            )
-        if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
-            raise ValueError(
-                f"{name} should have indices below {shape}. Received: up to {indices.max(axis=0)}."
-            )
-        keys = indices[:, 0] * self.num_items + indices[:, 1]
-        steps = np.diff(keys)
-        if (steps <= 0).any():
-            order = np.argsort(keys)
-            indices, values, steps = indices[order], values[order], np.diff(keys[order])
-            if (steps == 0).any():
-                raise ValueError(
-                    f"{name} should hold each pair once. Received: pair "
-                    f"{tuple(indices[np.argmin(steps)].tolist())} twice."
-                )
-        users, items = indices.T.astype(np.int32)
-        return users, items, values
-
-    def _set_optimizer(self, optimizer, learning_rate):
-        """Go on with the optimizer at hand if the one asked for is configured alike."""
-        asked = keras.optimizers.get(optimizer)
-        if not self.compiled or asked is not self.optimizer:
-            kind, rate = _configuration(asked)
-            if not self.compiled or kind != _configuration(self.optimizer)[0]:
-                # A copy, so that one instance can be handed to several models.
-                self.compile(asked.from_config(asked.get_config()) if asked.built else asked)
-            elif learning_rate is None:
-                learning_rate = rate
-        if learning_rate is not None:
-            if not np.isfinite(learning_rate) or learning_rate <= 0:
-                raise ValueError(
-                    f"learning_rate should be positive and finite. Received: {learning_rate}."
-                )
-            self.optimizer.learning_rate = float(learning_rate)
-        if not self.optimizer.built:
-            self.optimizer.build([self._users, self._items])
 
     def _full_batch(self, train):
         kernel = _kernels.choose_kernel(self.num_users, self.num_items, len(train[2]))
@@ -520,7 +401,7 @@ class CFModel(keras.Model):
 
     def _batches(self, train, batch_size):
         count = len(train[2])
-        batch_size = min(_positive_integer("batch_size", batch_size), count)
+        batch_size = min(_checks.positive_integer("batch_size", batch_size), count)
         per_epoch = -(-count // batch_size)
         ratings = [tf.constant(part) for part in train]
         order, numbers, epoch = tf.zeros(count, tf.int32), [tf.constant(0)] * 3, None
@@ -545,7 +426,7 @@ class CFModel(keras.Model):
         key = (self.optimizer, kernel, [part.shape for part in tf.nest.flatten(arguments)])
         if self._steps is not None and self._steps[0] == key:
             return self._steps[1]
-        optimizer, variables = self.optimizer, [self._users, self._items]
+        optimizer, variables = self.optimizer, self._variables()
         shrink = [2 * self.l2_coeff / self.num_users, 2 * self.l2_coeff / self.num_items]
         pull = 2 * self.gravity_coeff / (self.num_users * self.num_items)
 
@@ -582,93 +463,28 @@ class CFModel(keras.Model):
         self._steps = key, steps.get_concrete_function(*arguments)
         return self._steps[1]
 
-    def _run(self, advance, train, A_test, num_iterations, eval_every, patience, progress, advice):
-        """Advance, record, keep the best: the loop that all solvers share."""
-        num_iterations = _positive_integer("num_iterations", num_iterations)
-        eval_every = _positive_integer("eval_every", eval_every)
-        if patience is not None:
-            patience = _positive_integer("patience", patience)
-            if A_test is None:
-                raise ValueError(
-                    "A_test should hold validation ratings if patience is given. Received: None."
-                )
-        measured = [[tf.constant(part) for part in train]]
-        if A_test is not None:
-            measured.append([tf.constant(part) for part in self._observed("A_test", A_test)])
-        self._num_ratings.assign(len(train[2]))
-        state = [self._users, self._items, self._iteration]
-        state += self.optimizer.variables if self.compiled else []
-        start = self._row(measured, 0.0)
-        history = [start] if self.iteration == 0 else []
-        good = [variable.numpy() for variable in state]
-        best, worse, done, seconds = (start["test_mse"], good), 0, 0, 0.0
-        bar = tqdm(
-            total=num_iterations,
-            leave=False,
-            disable=not (sys.stderr.isatty() if progress is None else progress),
+    def _measured(self, train, A_test):
+        tensors = (
+            [train]
+            if A_test is None
+            else [train, observed("A_test", A_test, (self.num_users, self.num_items))]
         )
-        with bar:
-            try:
-                while done < num_iterations:
-                    target = min(num_iterations, done + eval_every)
-                    while done < target:
-                        started = time.perf_counter()
-                        steps = advance(target - done)
-                        seconds += time.perf_counter() - started
-                        done += steps
-                        bar.update(steps)
-                    row = self._row(measured, seconds)
-                    if not np.isfinite(row["loss"]):
-                        raise FloatingPointError
-                    good = [variable.numpy() for variable in state]
-                    history.append(row)
-                    bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
-                    if patience is not None:
-                        if row["test_mse"] < best[0]:
-                            best, worse = (row["test_mse"], good), 0
-                        else:
-                            worse += 1
-                            if worse == patience:
-                                break
-            except (FloatingPointError, tf.errors.InvalidArgumentError) as error:
-                if not isinstance(error, FloatingPointError) and "Cholesky" not in str(error):
-                    raise
-                at = self.iteration
-                self._restore(state, good)
-                raise FloatingPointError(
-                    f"The loss should stay finite. Received: a loss or solution that is not, "
-                    f"between iterations {self.iteration} and {at}. {advice} The model has its "
-                    f"weights of iteration {self.iteration}."
-                ) from error
-            except KeyboardInterrupt as error:
-                error.add_note(
-                    f"The model keeps its {self.iteration} iterations; train again to go on."
-                )
-                raise
-        if patience is not None:
-            self._restore(state, best[1])
-        return pd.DataFrame(history)
+        return [[tf.constant(part) for part in tensor] for tensor in tensors]
 
-    def _row(self, measured, seconds):
-        count = len(measured[0][2])
-        dense = _kernels.choose_kernel(self.num_users, self.num_items, count) == "dense"
+    def _row(self, measured):
+        counts = [len(tensor[2]) for tensor in measured]
+        self._num_ratings.assign(counts[0])  # here, since all arguments have passed their checks
+        dense = _kernels.choose_kernel(self.num_users, self.num_items, counts[0]) == "dense"
         *errors, l2, pull = _measure(measured, *self._tables(), dense).numpy().tolist()
-        errors = [error / len(part[2]) for error, part in zip(errors, measured, strict=True)]
+        errors = [error / count for error, count in zip(errors, counts, strict=True)]
         l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
         return {
-            "iteration": self.iteration,
-            "seconds": seconds,
             "train_mse": errors[0],
             "test_mse": errors[1] if len(errors) > 1 else np.nan,
             "l2_loss": l2,
             "gravity_loss": pull,
             "loss": errors[0] + l2 + pull,
         }
-
-    @staticmethod
-    def _restore(state, values):
-        for variable, value in zip(state, values, strict=True):
-            variable.assign(value)
 
 
 @tf.function(reduce_retracing=True, autograph=False)
@@ -695,61 +511,3 @@ def _sweeps(users, items, kept, tables, weights, count, proximal):
 
     start = tf.constant(0), users, items
     return tf.while_loop(lambda done, *_: done < count, sweep, start, parallel_iterations=1)[1:]
-
-
-def _configuration(optimizer):
-    """What must agree for two optimizers to share their state, and the learning rate beside it."""
-    serialized = keras.saving.serialize_keras_object(optimizer)
-    config = {key: value for key, value in serialized["config"].items() if key != "name"}
-    # A schedule is part of what must agree, a plain number is not.
-    rate = None if isinstance(config["learning_rate"], dict) else config.pop("learning_rate")
-    return (serialized["class_name"], config), rate
-
-
-def _as_dataset(x):
-    return tf.data.Dataset.from_tensors(x) if isinstance(x, tf.SparseTensor) else x
-
-
-def _ids(name, column, count, count_name):
-    """A column of ids as int64, all of them integers from 0 to count - 1."""
-    if len(column) == 0:
-        return np.zeros(0, np.int64)
-    rule = f"{name} should be an integer from 0 to {count_name} - 1 = {count - 1}"
-    remedy = f"Renumber the ids from 0 (pandas.factorize), or pass a larger {count_name}."
-    _refuse(column.isna(), column, rule, "Drop the row.")
-    if not pd.api.types.is_integer_dtype(column):
-        whole = [
-            isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in column
-        ]
-        _refuse(
-            ~np.asarray(whole), column, rule, f"Convert whole numbers with astype(int). {remedy}"
-        )
-    _refuse(((column < 0) | (column >= count)), column, rule, remedy)
-    return column.to_numpy(np.int64)
-
-
-def _refuse(bad, values, rule, remedy):
-    """Raise on the first bad row."""
-    bad = np.asarray(bad, bool)
-    if bad.any():
-        row = int(np.argmax(bad))
-        value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
-        raise ValueError(f"{rule}. Received: {value!r} in row {row} (counted from 0). {remedy}")
-
-
-def _integer(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} should be an integer, {least} or more. Received: {value!r}.")
-    return int(value)
-
-
-def _positive_integer(name, value):
-    return _integer(name, value, 1)
-
-
-def _finite(name, value, positive=False):
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or value < 0 or (positive and value == 0):
-        rule = "positive" if positive else "0 or more"
-        raise ValueError(f"{name} should be a finite number, {rule}. Received: {value!r}.")
-    return float(value)

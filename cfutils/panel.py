@@ -26,17 +26,17 @@ COLUMNS = ("movie_id", "title", "rating")
 def recommend_for(ratings, model, data, *, k=10):
     """Recommend movies to somebody new, each with the rating that speaks most for it.
 
-    Nothing is trained: the model folds the ratings in (`CFModel.fold_in`). A score is a sum with
-    one term per rating, and the reason is the largest term. In a model with gravity a low rating
-    raises the scores of similar movies as well, only less than a high one: whatever is not rated
-    counts as 0.
+    Nothing is trained: the model folds the ratings in (`CFModel.fold_in`, `SoftmaxModel.fold_in`).
+    The reason is the rating that adds most to the score (`fold_in_parts`). In a model with gravity
+    a low rating raises the scores of similar movies as well, only less than a high one: whatever is
+    not rated counts as 0. So does any rating in a softmax model.
 
     Args:
         ratings: A dict {movie id or title: rating}, or the path of a CSV file with the columns
             `movie_id`, `title` and `rating` (see `read_ratings`). A title may leave out the year
             or be any part of the title that only one movie has.
-        model: A trained `CFModel`, or another model with `item_embeddings` [M, d] and
-            `fold_in_parts(item_ids, ratings)` -> [n, d].
+        model: A trained `CFModel` or `SoftmaxModel`, or another model with `item_embeddings`
+            [M, d], `fold_in(item_ids, ratings)` -> [d] and `fold_in_parts` alike -> [n, d].
         data: The `MovieLens` frames that the model was trained on.
         k: Number of recommendations.
 
@@ -63,8 +63,7 @@ def _recommend(ratings, model, data, k):
     values = np.array(list(ratings.values()), np.float64)
     parts = model.fold_in_parts(ids, values)  # [n, d]
     own = pd.DataFrame({"movie_id": ids, "rating": values})
-    user = parts.sum(axis=0).astype(np.float32)
-    frame = recommend(model, user, data, ratings=own, k=k)
+    frame = recommend(model, model.fold_in(ids, values), data, ratings=own, k=k)
     terms = model.item_embeddings[frame["movie_id"].to_numpy()] @ parts.T  # [k, n]
     titles = data.movies["title"].to_numpy()[ids[terms.argmax(axis=1)]]
     because = pd.Series(titles, index=frame.index, dtype="str")

@@ -115,7 +115,9 @@ def test_what_is_no_embedding_of_the_rows_is_refused(tmp_path, embeddings, messa
 
 def test_an_id_that_would_change_is_refused(tmp_path):
     frame = pd.DataFrame({"movie_id": [0, 1], "original_id": ["a", "b\tc"]})
-    with pytest.raises(ValueError, match=r"original_id should hold no tab or line break. Received"):
+    with pytest.raises(
+        ValueError, match=r"original_id should hold no tab or line break; rename it"
+    ):
         save_embeddings(tmp_path / "a", np.eye(2), frame)
 
 

@@ -1,0 +1,63 @@
+"""Arguments that are refused with the name, the rule, the value and the remedy."""
+
+import numpy as np
+import pandas as pd
+
+
+def ids(name, column, count, count_name):
+    """A column of ids as int64, all of them integers from 0 to count - 1."""
+    if len(column) == 0:
+        return np.zeros(0, np.int64)
+    rule = f"{name} should be an integer from 0 to {count_name} - 1 = {count - 1}"
+    remedy = f"Renumber the ids from 0 (pandas.factorize), or pass a larger {count_name}."
+    refuse(column.isna(), column, rule, "Drop the row.")
+    if not pd.api.types.is_integer_dtype(column):
+        whole = [
+            isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in column
+        ]
+        refuse(
+            ~np.asarray(whole), column, rule, f"Convert whole numbers with astype(int). {remedy}"
+        )
+    refuse(((column < 0) | (column >= count)), column, rule, remedy)
+    return column.to_numpy(np.int64)
+
+
+def refuse(bad, values, rule, remedy):
+    """Raise on the first bad row."""
+    bad = np.asarray(bad, bool)
+    if bad.any():
+        row = int(np.argmax(bad))
+        value = values.iloc[row] if isinstance(values, pd.Series) else values[row]
+        raise ValueError(f"{rule}. Received: {value!r} in row {row} (counted from 0). {remedy}")
+
+
+def integer(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} should be an integer, {least} or more. Received: {value!r}.")
+    return int(value)
+
+
+def positive_integer(name, value):
+    return integer(name, value, 1)
+
+
+def finite(name, value, positive=False):
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value < 0 or (positive and value == 0):
+        rule = "positive" if positive else "0 or more"
+        raise ValueError(f"{name} should be a finite number, {rule}. Received: {value!r}.")
+    return float(value)
+
+
+def own_ratings(item_ids, ratings, num_items):
+    """The ids and ratings of one user, as int64 and float64 arrays [n]."""
+    item_ids = ids("item_ids", pd.Series(np.asarray(item_ids)), num_items, "num_items")
+    ratings = np.asarray(ratings, np.float64)
+    if ratings.shape != item_ids.shape:
+        raise ValueError(
+            f"ratings should have one value per item id. Received: shape {ratings.shape} for "
+            f"{len(item_ids)} ids."
+        )
+    refuse(~np.isfinite(ratings), ratings, "ratings should be finite", "Leave it out.")
+    refuse(pd.Series(item_ids).duplicated(), item_ids, "item_ids should be distinct", "Keep one.")
+    return item_ids, ratings

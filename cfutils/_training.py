@@ -1,0 +1,256 @@
+"""What all trainable models share: the loop of `train`, optimizers that go on, the Keras hooks."""
+
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cfutils import _checks
+from cfutils._tensorflow import keras, tf
+
+
+class TrainedModel(keras.Model):
+    """A Keras model with a loss of its own, trained by `_run` or by `fit` on ratings tensors.
+
+    A subclass calls `_start` at the end of its constructor and defines `_variables()`, the list of
+    what an optimizer changes, `_loss_parts(tensor)`, tensors in the order of `_parts`, of which the
+    first is the loss that `fit` minimizes, `_row(measured)`, a dict for the history, and which of
+    its columns are the loss and the validation.
+    """
+
+    _parts = ("loss",)
+    _objective = "loss"  # the column of the history that has to stay finite
+    _watched = "test_mse", "A_test"  # the column that `patience` watches, and where it comes from
+
+    def _start(self):
+        # Saved with the model: training goes on in its epoch.
+        self._iteration = self._counter("iteration")
+        self._trackers = [keras.metrics.Mean(name) for name in self._parts]
+        self._steps = None
+        self.built = True
+
+    def _counter(self, name):
+        return self.add_weight((), "zeros", dtype="int64", trainable=False, name=name)
+
+    @property
+    def iteration(self):
+        """Steps, sweeps and `fit` batches done so far."""
+        return int(self._iteration.numpy())
+
+    def compile(self, optimizer="sgd", loss=None, jit_compile=False, **kwargs):
+        """Set the optimizer of `fit`; the loss is the model's own."""
+        if loss is not None:
+            raise ValueError(
+                f"loss should be None: the model's loss is fixed. Received: {loss!r}. The "
+                "arguments of the constructor shape it."
+            )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config):
+        """Set the optimizer again when a saved model is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self._variables())
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """`keras.Model.fit` on a SparseTensor [N, M] (a step per epoch) or a dataset of them."""
+        kwargs = {"shuffle": False} | kwargs  # the one element of a dataset has no other order
+        return super().fit(
+            _as_dataset(x), *args, validation_data=_as_dataset(validation_data), **kwargs
+        )
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """`keras.Model.evaluate`: the loss and its parts on a SparseTensor or a dataset."""
+        return super().evaluate(_as_dataset(x), *args, **kwargs)
+
+    @property
+    def metrics(self):
+        """The trackers of the loss and its components."""
+        return self._trackers
+
+    def train_step(self, data):
+        """One step of the optimizer on a SparseTensor of ratings, for `fit`."""
+        self._check_tensor(data)
+        variables = self._variables()
+        with tf.GradientTape() as tape:
+            parts = self._loss_parts(data)
+        gradients = tape.gradient(parts[0], [variable.value for variable in variables])
+        self.optimizer.apply(gradients, variables)
+        self._iteration.assign_add(1)
+        return self._track(parts)
+
+    def test_step(self, data):
+        """The loss on a SparseTensor of ratings, for `evaluate`."""
+        self._check_tensor(data)
+        return self._track(self._loss_parts(data))
+
+    def _check_tensor(self, data):
+        if not isinstance(data, tf.SparseTensor):
+            raise ValueError(
+                f"x should be a SparseTensor or a dataset of them. Received: {type(data)}. See "
+                "ratings_tensor."
+            )
+
+    def _track(self, parts):
+        for tracker, part in zip(self._trackers, parts, strict=True):
+            tracker.update_state(part)
+        return {tracker.name: tracker.result() for tracker in self._trackers}
+
+    def _set_optimizer(self, optimizer, learning_rate):
+        """Go on with the optimizer at hand if the one asked for is configured alike."""
+        asked = keras.optimizers.get(optimizer)
+        if not self.compiled or asked is not self.optimizer:
+            kind, rate = _configuration(asked)
+            if not self.compiled or kind != _configuration(self.optimizer)[0]:
+                # A copy, so that one instance can be handed to several models.
+                self.compile(asked.from_config(asked.get_config()) if asked.built else asked)
+            elif learning_rate is None:
+                learning_rate = rate
+        if learning_rate is not None:
+            if not np.isfinite(learning_rate) or learning_rate <= 0:
+                raise ValueError(
+                    f"learning_rate should be positive and finite. Received: {learning_rate}."
+                )
+            self.optimizer.learning_rate = float(learning_rate)
+        if not self.optimizer.built:
+            self.optimizer.build(self._variables())
+
+    def _run(
+        self,
+        advance,
+        measured,
+        validation,
+        num_iterations,
+        eval_every,
+        patience,
+        progress,
+        advice,
+    ):
+        """Advance, record, keep the best: the loop that all solvers share.
+
+        `advance(steps)` does that many steps or fewer and returns how many; `_row(measured)` is
+        what a row of the history says of the model.
+        """
+        num_iterations = _checks.positive_integer("num_iterations", num_iterations)
+        eval_every = _checks.positive_integer("eval_every", eval_every)
+        watched, source = self._watched
+
+        def row(seconds):
+            return {"iteration": self.iteration, "seconds": seconds} | self._row(measured)
+
+        if patience is not None:
+            patience = _checks.positive_integer("patience", patience)
+            if validation is None:
+                raise ValueError(
+                    f"{source} should hold validation ratings if patience is given. Received: None."
+                )
+        start = row(0.0)
+        state = [*self._variables(), self._iteration]
+        state += self.optimizer.variables if self.compiled else []
+        history = [start] if self.iteration == 0 else []
+        good = [variable.numpy() for variable in state]
+        best, worse, done, seconds = (start[watched], good), 0, 0, 0.0
+        bar = tqdm(
+            total=num_iterations,
+            leave=False,
+            disable=not (sys.stderr.isatty() if progress is None else progress),
+        )
+        with bar:
+            try:
+                while done < num_iterations:
+                    target = min(num_iterations, done + eval_every)
+                    while done < target:
+                        started = time.perf_counter()
+                        steps = advance(target - done)
+                        seconds += time.perf_counter() - started
+                        done += steps
+                        bar.update(steps)
+                    reached = row(seconds)
+                    loss = reached[self._objective]
+                    if not np.isfinite(loss):
+                        raise FloatingPointError
+                    good = [variable.numpy() for variable in state]
+                    history.append(reached)
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                    if patience is not None:
+                        if reached[watched] < best[0]:
+                            best, worse = (reached[watched], good), 0
+                        else:
+                            worse += 1
+                            if worse == patience:
+                                break
+            except (FloatingPointError, tf.errors.InvalidArgumentError) as error:
+                if not isinstance(error, FloatingPointError) and "Cholesky" not in str(error):
+                    raise
+                at = self.iteration
+                self._restore(state, good)
+                raise FloatingPointError(
+                    f"The loss should stay finite. Received: a loss or solution that is not, "
+                    f"between iterations {self.iteration} and {at}. {advice} The model has its "
+                    f"weights of iteration {self.iteration}."
+                ) from error
+            except KeyboardInterrupt as error:
+                error.add_note(
+                    f"The model keeps its {self.iteration} iterations; train again to go on."
+                )
+                raise
+        if patience is not None:
+            self._restore(state, best[1])
+        return pd.DataFrame(history)
+
+    @staticmethod
+    def _restore(state, values):
+        for variable, value in zip(state, values, strict=True):
+            variable.assign(value)
+
+
+def observed(name, tensor, shape):
+    """A ratings tensor as checked user ids, item ids (int32) and values, in canonical order.
+
+    `shape` is what the tensor's should be; where it says None any number will do.
+    """
+    if not isinstance(tensor, tf.SparseTensor):
+        raise ValueError(
+            f"{name} should be a tf.SparseTensor. Received: {type(tensor)}. See ratings_tensor."
+        )
+    pairs = zip(tensor.shape, shape, strict=True)
+    shape = tuple(received if wanted is None else wanted for received, wanted in pairs)
+    if tuple(tensor.shape) != shape:
+        raise ValueError(
+            f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
+        )
+    indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(
+            f"{name} should hold at least one rating, all finite. Received: {values[:5]}..."
+        )
+    if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
+        raise ValueError(
+            f"{name} should have indices below {shape}. Received: up to {indices.max(axis=0)}."
+        )
+    keys = indices[:, 0] * shape[1] + indices[:, 1]
+    steps = np.diff(keys)
+    if (steps <= 0).any():
+        order = np.argsort(keys)
+        indices, values, steps = indices[order], values[order], np.diff(keys[order])
+        if (steps == 0).any():
+            raise ValueError(
+                f"{name} should hold each pair once. Received: pair "
+                f"{tuple(indices[np.argmin(steps)].tolist())} twice."
+            )
+    users, items = indices.T.astype(np.int32)
+    return users, items, values
+
+
+def _configuration(optimizer):
+    """What must agree for two optimizers to share their state, and the learning rate beside it."""
+    serialized = keras.saving.serialize_keras_object(optimizer)
+    config = {key: value for key, value in serialized["config"].items() if key != "name"}
+    # A schedule is part of what must agree, a plain number is not.
+    rate = None if isinstance(config["learning_rate"], dict) else config.pop("learning_rate")
+    return (serialized["class_name"], config), rate
+
+
+def _as_dataset(x):
+    return tf.data.Dataset.from_tensors(x) if isinstance(x, tf.SparseTensor) else x
