@@ -46,6 +46,9 @@ class TwoTastes:
     def fold_in_parts(self, ids, ratings):
         return np.stack([self.solve(ids, np.diag(ratings)[j]) for j in range(len(ids))])
 
+    def fold_in(self, ids, ratings):
+        return self.solve(ids, ratings)
+
 
 @pytest.fixture(scope="module")
 def data():
