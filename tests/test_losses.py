@@ -1,12 +1,21 @@
 """The losses against arithmetic, dense float64 NumPy, finite differences."""
 
+import itertools
+
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfutils._tensorflow import tf
-from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
+from cfutils.losses import (
+    gravity,
+    l2_penalty,
+    sampled_softmax_loss,
+    softmax_loss,
+    sparse_mean_squared_error,
+)
 
 METHODS = ["gather", "full"]
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.integers(0, 999))
@@ -128,3 +137,118 @@ def test_unknown_method_is_refused():
     U, V, A, mask = example(2, 2, 1, seed=3)
     with pytest.raises(ValueError, match='"gather" or "full". Received: \'dense\''):
         sparse_mean_squared_error(sparse(A, mask), U, V, method="dense")
+
+
+# Softmax
+
+
+def test_softmax_loss_of_three_movies_by_hand():
+    # psi = (1, 2); scores 1, 2, 3 of the movies; e + e^2 + e^3 = 30.1929; log of that 3.4076.
+    V = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    losses = [softmax_loss([[1.0, 2.0]], V, [label]).numpy() for label in range(3)]
+    np.testing.assert_allclose(losses, [2.4076, 1.4076, 0.4076], atol=1e-4)
+    # Two users: the mean. The second has psi = 0, so log 3 = 1.0986 whatever the label.
+    both = softmax_loss([[1.0, 2.0], [0.0, 0.0]], V, [0, 2])
+    np.testing.assert_allclose(both, (2.4076 + 1.0986) / 2, atol=1e-4)
+
+
+def test_softmax_loss_of_zeros_is_log_m():
+    loss = softmax_loss(tf.zeros([4, 3]), tf.zeros([1682, 3]), [0, 5, 1681, 7])
+    np.testing.assert_allclose(loss, np.log(1682), rtol=1e-6)
+
+
+def softmax_case(seed=0, n=4, m=6, d=3):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)), rng.normal(size=(m, d)), rng.integers(0, m, n)
+
+
+def test_softmax_loss_is_its_formula_and_has_its_gradient():
+    U, V, labels = softmax_case()
+    expected = -scipy.special.log_softmax(U @ V.T, axis=1)[range(4), labels].mean()
+    U_, V_ = tf.constant(U), tf.constant(V)
+    with tf.GradientTape() as tape:
+        tape.watch([U_, V_])
+        loss = softmax_loss(U_, V_, labels)
+    np.testing.assert_allclose(loss, expected, rtol=1e-10)
+    # d loss / d scores = (p - one-hot) / n
+    slopes = (scipy.special.softmax(U @ V.T, axis=1) - np.eye(6)[labels]) / 4
+    for found, gradient in zip(
+        tape.gradient(loss, [U_, V_]), [slopes @ V, slopes.T @ U], strict=True
+    ):
+        np.testing.assert_allclose(found, gradient, rtol=1e-8)
+
+
+def test_softmax_loss_with_weights_is_a_weighted_mean():
+    U, V, _ = softmax_case()
+    weights = np.array([[0, 2, 0, 0, 1, 0], [0] * 6, [5, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]], float)
+    sparse = tf.SparseTensor(np.argwhere(weights), weights[weights > 0], weights.shape)
+    p = scipy.special.softmax(U @ V.T, axis=1)
+    expected = -(weights * np.log(p)).sum() / 11
+    np.testing.assert_allclose(softmax_loss(U, V, sparse), expected, rtol=1e-10)
+
+
+def test_softmax_losses_do_not_overflow():
+    U, V = [[1e4, 0.0]], [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]
+    np.testing.assert_allclose([softmax_loss(U, V, [0]), softmax_loss(U, V, [1])], [0, 2e4])
+    drawn = [0, 2], [0.5, 0.5]
+    np.testing.assert_allclose(sampled_softmax_loss(U, V, [1], *drawn), 2e4)
+
+
+def test_sampled_normalizer_has_the_full_one_as_its_expectation():
+    """All samples of two from four items, with their probabilities: no chance is left."""
+    U, V, _ = softmax_case(n=1, m=4)
+    Q = np.array([0.1, 0.2, 0.3, 0.4])
+    scores = (U @ V.T)[0]
+    for label in range(4):
+        expected, uncorrected = 0.0, 0.0
+        for pair in itertools.product(range(4), repeat=2):
+            loss = sampled_softmax_loss(U, V, [label], list(pair), Q[list(pair)]).numpy()
+            expected += Q[list(pair)].prod() * np.exp(loss + scores[label])
+            flat = sampled_softmax_loss(U, V, [label], list(pair), [0.25, 0.25]).numpy()
+            uncorrected += Q[list(pair)].prod() * np.exp(flat + scores[label])
+        full = np.exp(scores).sum()
+        np.testing.assert_allclose(expected, full, rtol=1e-10)
+        assert abs(uncorrected / full - 1) > 0.01  # without log Q it would be another number
+
+
+def test_sampled_softmax_loss_comes_near_the_full_one():
+    U, V, labels = softmax_case(n=5, m=30)
+    Q = np.random.default_rng(1).dirichlet(np.ones(30))
+    drawn = np.random.default_rng(2).choice(30, 100_000, p=Q)
+    estimate = sampled_softmax_loss(U, V, labels, drawn, Q[drawn])
+    np.testing.assert_allclose(estimate, softmax_loss(U, V, labels), rtol=0.01)
+
+
+def test_sampled_softmax_loss_with_weights_and_hits_by_hand():
+    # Scores of the user: 0, log 2, log 3. Label 1 (weight 3) and label 0 (weight 1); the sample
+    # is 1, 2 with Q = 1/2 each, so S Q = 1. For label 1 its own draw does not count:
+    # 2 / (2 + 3) -> log 5/2. For label 0: 1 / (1 + 2 + 3) -> log 6.
+    V = np.log([[1.0], [2.0], [3.0]])
+    labels = tf.SparseTensor([[0, 0], [0, 1]], np.array([1.0, 3.0]), (1, 3))
+    loss = sampled_softmax_loss(np.ones((1, 1)), V, labels, [1, 2], [0.5, 0.5])
+    np.testing.assert_allclose(loss, (np.log(6) + 3 * np.log(2.5)) / 4, rtol=1e-10)
+
+
+def test_sampled_softmax_loss_touches_labels_and_samples_only():
+    U, V, _ = softmax_case(n=2)
+    V_ = tf.constant(V)
+    with tf.GradientTape() as tape:
+        tape.watch(V_)
+        loss = sampled_softmax_loss(U, V_, [0, 2], [2, 5], [0.5, 0.5])
+    gradient = tf.convert_to_tensor(tape.gradient(loss, V_)).numpy()
+    np.testing.assert_array_equal(gradient.any(axis=1), [True, False, True, False, False, True])
+
+
+@pytest.mark.parametrize("loss", [softmax_loss, lambda *a: sampled_softmax_loss(*a, [0], [1.0])])
+@pytest.mark.parametrize(
+    ("width", "labels", "message"),
+    [
+        (2, [0, 1, 2, 3], "user_embeddings should have as many columns as item_embeddings, 3"),
+        (3, [0, 1], r"labels should be integers \[4\], one per row"),
+        (3, [0.0, 1.0, 2.0, 3.0], r"labels should be integers \[4\].* Received: float32"),
+        (3, tf.SparseTensor([[0, 0]], [1.0], (4, 5)), r"labels should have shape \[4, 6\]"),
+    ],
+)
+def test_softmax_losses_refuse(loss, width, labels, message):
+    with pytest.raises(ValueError, match=message):
+        loss(tf.zeros([4, width]), tf.zeros([6, 3]), labels)
