@@ -98,8 +98,12 @@ class Report:
             {"name": name, f"ours_{unit}": ours, "peer": peer, f"peer_{unit}": peer_value}
             | {"ratio": ratio}
         )
-        shown = [f"{value * 1e3:.2f} ms" if unit == "s" else f"{value:.0f} {unit}"
-                 for value in (ours, peer_value)]  # fmt: skip
+        shown = [
+            f"{value:.0f} {unit}" if unit != "s"
+            else f"{value * 1e3:.2f} ms" if value < 10
+            else f"{value:.2f} s"
+            for value in (ours, peer_value)
+        ]  # fmt: skip
         print(f"{name:44}{shown[0]:>11}{shown[1]:>11}{ratio:10.2f}x  {peer}", flush=True)
 
     def write(self, path):

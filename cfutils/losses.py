@@ -148,8 +148,8 @@ def sampled_softmax_loss(user_embeddings, item_embeddings, labels, sampled, samp
         sampling_probabilities: Float tensor [S], Q of each of them, above 0.
 
     Returns:
-        Scalar tensor, averaged as in `softmax_loss`. For L labels time O((n + L) S + (n S + L) d),
-        memory O(L S): nothing grows with M.
+        Scalar tensor, averaged as in `softmax_loss`. For L labels, H of them among the sampled,
+        time O((n + H) S + (n S + L) d + L log S), memory O((n + H) S + L d): nothing grows with M.
 
     Raises:
         ValueError: As `softmax_loss`.
@@ -165,9 +165,19 @@ def sampled_softmax_loss(user_embeddings, item_embeddings, labels, sampled, samp
     scores = tf.matmul(user_embeddings, tf.gather(item_embeddings, sampled), transpose_b=True)
     number = tf.cast(tf.size(sampled), scores.dtype)
     scores -= tf.math.log(number * tf.cast(sampling_probabilities, scores.dtype))  # [n, S]
-    hit = tf.equal(ids[:, None], tf.cast(sampled, ids.dtype)[None, :])  # [L, S]
-    others = tf.where(hit, scores.dtype.min, tf.gather(scores, rows))
-    normalizers = tf.reduce_logsumexp(tf.concat([own[:, None], others], axis=1), axis=1)
+    # One sum per row serves all its labels, but for the H labels that are in the sample themselves.
+    sampled = tf.cast(sampled, ids.dtype)
+    ordered = tf.sort(sampled)
+    nearest = tf.gather(ordered, tf.minimum(tf.searchsorted(ordered, ids), tf.size(ordered) - 1))
+    drawn = tf.where(tf.equal(nearest, ids))[:, 0]  # [H]
+    hit = tf.equal(tf.gather(ids, drawn)[:, None], sampled[None, :])  # [H, S]
+    rest = tf.where(hit, scores.dtype.min, tf.gather(scores, tf.gather(rows, drawn)))
+    others = tf.tensor_scatter_nd_update(
+        tf.gather(tf.reduce_logsumexp(scores, axis=1), rows),
+        drawn[:, None],
+        tf.reduce_logsumexp(rest, axis=1),
+    )  # [L]
+    normalizers = tf.reduce_logsumexp(tf.stack([own, others], axis=1), axis=1)
     return tf.reduce_sum(weights * (normalizers - own)) / tf.reduce_sum(weights)
 
 
