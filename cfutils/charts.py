@@ -775,3 +775,64 @@ def tower(model, *, title, subtitle=""):
         text.mark_text(dy=-7, fontSize=12).encode(text="label:N"),
         text.mark_text(dy=9, fontSize=11, color="#555").encode(text="shape:N"),
     ).properties(width=520, height=64 * len(steps), title=alt.Title(title, subtitle=subtitle))
+
+
+def norm_lab(movies, lists, curves, *, title, subtitle=""):
+    """A slider for alpha in the scores <u, v> / |v|^alpha, and what it does to one user's list.
+
+    Args:
+        movies: one row per movie: `movie_id`, `title`, `num_ratings`, `norm` (its length).
+        lists: one row per alpha and rank: `alpha`, `rank`, `movie_id`. Alphas are tenths.
+        curves: one row per alpha: `alpha` and, for each measure, a column named as the axis shall
+            be.
+        title: what is seen, in words.
+        subtitle: what to look at, in smaller letters.
+
+    Returns:
+        An `altair.HConcatChart`: the list at the chosen alpha; the measures along all alphas with
+        the chosen one marked; norm against number of ratings, the list's movies coloured.
+    """
+    alpha = alt.param(
+        name="alpha", value=0, bind=alt.binding_range(min=0, max=1, step=0.1, name="alpha ")
+    )
+    here = alt.expr.abs(alt.datum.alpha - alpha) < 0.05
+    listed = lists[["alpha", "rank", "movie_id"]].merge(movies, on="movie_id")
+    listed["norm"] = listed["norm"].round(3)
+    listed["line"] = [
+        f"{title} ({number})"
+        for title, number in zip(listed["title"], listed["num_ratings"], strict=True)
+    ]
+    names = alt.Chart(listed.drop(columns="movie_id")).transform_filter(here)
+    shown = names.mark_text(align="left", fontSize=12, limit=310).encode(
+        y=alt.Y("rank:O", title=None, axis=alt.Axis(domain=False, ticks=False)),
+        x=alt.value(4),
+        text="line:N",
+    )
+    shown = shown.properties(width=310, height=260, title="Top ten (number of ratings)")
+    steps = []
+    for measure in [name for name in curves if name != "alpha"]:
+        part = curves[["alpha", measure]].rename(columns={measure: "value"}).round(4)
+        base = alt.Chart(part).encode(
+            x=alt.X("alpha:Q", title="alpha", axis=alt.Axis(format=".1f")),
+            y=alt.Y("value:Q", title=measure, scale=alt.Scale(zero=False)),
+            tooltip=["alpha:Q", alt.Tooltip("value:Q", title=measure)],
+        )
+        dot = base.transform_filter(here).mark_circle(size=110, color=PALETTE[1], opacity=1)
+        steps.append(alt.layer(base.mark_line(color=ACCENT), dot).properties(width=190, height=62))
+    drawn = movies.assign(norm=movies["norm"].round(3), x=movies["num_ratings"].clip(lower=0.5))
+    places = {
+        "x": alt.X("x:Q", title="ratings (log)", scale=alt.Scale(type="log", nice=False)),
+        "y": alt.Y("norm:Q", title="norm"),
+        "tooltip": ["title:N", "num_ratings:Q", "norm:Q"],
+    }
+    grey = alt.Chart(drawn[["title", "num_ratings", "norm", "x"]]).mark_circle(size=14, color=MUTED)
+    chosen = alt.Chart(
+        listed.assign(x=listed["num_ratings"].clip(lower=0.5))[
+            ["alpha", "title", "num_ratings", "norm", "x"]
+        ]
+    ).transform_filter(here)
+    chosen = chosen.mark_circle(size=70, color=PALETTE[1], opacity=1)
+    cloud = alt.layer(grey.encode(**places), chosen.encode(**places))
+    cloud = cloud.properties(width=230, height=260, title="Where these movies lie")
+    chart = alt.hconcat(shown, alt.vconcat(*steps), cloud).add_params(alpha)
+    return chart.properties(title=alt.Title(title, subtitle=subtitle))
