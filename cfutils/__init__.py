@@ -12,6 +12,7 @@ __all__ = [
     "baselines",
     "charts",
     "data",
+    "exercises",
     "factorization",
     "inspection",
     "losses",
