@@ -2,6 +2,7 @@
 # make run NOTEBOOK=01   only the notebooks whose names start with 01
 # make test      install the same way and check everything
 # make lab       JupyterLab
+# make exercises copies of the notebooks without solutions and outputs, in exercises/
 # make lint      ruff
 # make refresh   execute the notebooks in place, for committing (NOTEBOOK=01 as above)
 # make lock      compile requirements.txt from pyproject.toml
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 # One stamp per interpreter, so that naming another one installs anew.
 INSTALLED := $(VENV)/.installed-$(subst /,-,$(PYTHON))
 
-.PHONY: run test lab lint refresh lock data install
+.PHONY: run test lab exercises lint refresh lock data install
 run: data
 	$(BIN)/python tools/run.py --only "$(NOTEBOOK)"
 
@@ -26,6 +27,9 @@ test: data lint
 
 lab: data
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+exercises: install
+	$(BIN)/python tools/exercises.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ __all__ = [
     "charts",
     "claims",
     "data",
+    "exercises",
     "factorization",
     "inspection",
     "losses",
