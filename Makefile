@@ -37,6 +37,7 @@ lint: install
 
 refresh: data
 	$(BIN)/python tools/run.py --in-place --only "$(NOTEBOOK)"
+	$(BIN)/python tools/readme.py
 
 lock: install
 	$(BIN)/python -m pip install --quiet uv
