@@ -782,9 +782,9 @@ def norm_lab(movies, lists, curves, *, title, subtitle=""):
 
     Args:
         movies: one row per movie: `movie_id`, `title`, `num_ratings`, `norm` (its length).
-        lists: one row per alpha and rank: `alpha`, `rank`, `movie_id`. Alphas are tenths.
-        curves: one row per alpha: `alpha` and, for each measure, a column named as the axis shall
-            be.
+        lists: one row per alpha and rank: `alpha`, `rank`, `movie_id`.
+        curves: one row per alpha, in equal steps: `alpha` and, for each measure, a column named as
+            the axis shall be.
         title: what is seen, in words.
         subtitle: what to look at, in smaller letters.
 
@@ -792,10 +792,12 @@ def norm_lab(movies, lists, curves, *, title, subtitle=""):
         An `altair.HConcatChart`: the list at the chosen alpha; the measures along all alphas with
         the chosen one marked; norm against number of ratings, the list's movies coloured.
     """
-    alpha = alt.param(
-        name="alpha", value=0, bind=alt.binding_range(min=0, max=1, step=0.1, name="alpha ")
+    alphas = sorted(curves["alpha"])
+    slider = alt.binding_range(
+        min=alphas[0], max=alphas[-1], step=round(alphas[1] - alphas[0], 4), name="alpha "
     )
-    here = alt.expr.abs(alt.datum.alpha - alpha) < 0.05
+    alpha = alt.param(name="alpha", value=alphas[0], bind=slider)
+    here = alt.expr.abs(alt.datum.alpha - alpha) < 1e-3
     listed = lists[["alpha", "rank", "movie_id"]].merge(movies, on="movie_id")
     listed["norm"] = listed["norm"].round(3)
     listed["line"] = [

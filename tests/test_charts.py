@@ -314,3 +314,50 @@ def test_the_map_takes_genres_as_text_too():
 def test_the_map_refuses_a_genre_that_no_movie_has():
     with pytest.raises(ValueError, match=r"Received: \['Horror'\]. They have: \(none; listed\)"):
         charts.embedding_map(movies_on_a_map(), title="T", trust="", highlight=["Horror"])
+
+
+def test_tower_shows_every_layer_with_its_shape():
+    class Tall:
+        num_items, embedding_dim, tied = 1682, 64, True
+        input_dims, hidden_dims = {"item": 64, "genres": 8}, (32, 16)
+
+    class Plain(Tall):
+        input_dims, hidden_dims = {"item": 64}, ()
+
+    def boxes(model):
+        chart = charts.tower(model, title="The tower").to_dict()
+        rows = [row for rows in chart["datasets"].values() for row in rows if "label" in row]
+        return {(row["label"], row["shape"]) for row in rows}
+
+    ends = {
+        ("history x", "[n, 1,682]"),
+        ("mean of V's rows", "[n, 64]"),
+        ("scores: dot products with V", "[n, 1,682]"),
+        ("softmax: p(x)", "[n, 1,682]"),
+    }
+    assert boxes(Plain) == ends
+    assert boxes(Tall) == ends | {
+        ("mean of genres", "[n, 8]"),
+        ("concatenated", "[n, 72]"),
+        ("hidden layer, relu", "[n, 32]"),
+        ("hidden layer, relu", "[n, 16]"),
+        ("psi(x), by a projection", "[n, 64]"),
+    }
+
+
+def test_norm_lab_joins_lists_and_movies():
+    movies = pd.DataFrame(
+        {"movie_id": [0, 1], "title": ["A", "B"], "num_ratings": [9, 0], "norm": [2.0, 0.5]}
+    )
+    lists = pd.DataFrame({"alpha": [0.0, 0.5, 1.0], "rank": 1, "movie_id": [0, 0, 1]})
+    curves = pd.DataFrame({"alpha": [0.0, 0.5, 1.0], "coverage": [0.1, 0.2, 0.3]})
+    chart = charts.norm_lab(movies, lists, curves, title="Lab").to_dict()
+    (slider,) = [p for p in chart["params"] if p["name"] == "alpha"]
+    assert slider["value"] == 0
+    assert (slider["bind"]["min"], slider["bind"]["max"], slider["bind"]["step"]) == (0, 1, 0.5)
+    rows = [row for rows in chart["datasets"].values() for row in rows if "line" in row]
+    assert [(row["alpha"], row["line"]) for row in rows] == [
+        (0.0, "A (9)"),
+        (0.5, "A (9)"),
+        (1.0, "B (0)"),
+    ]

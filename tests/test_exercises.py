@@ -429,6 +429,9 @@ def test_right_answers_of_other_kinds_pass():
     assert exercises.gravity(tf.function(numpy_free_gravity)).passed
     assert not exercises.gravity(tf.function(pull)).passed
     assert exercises.own_ratings(lambda scores, own, k: np.array(best(scores, own, k))).passed
+    assert exercises.top_share(
+        lambda counts, part: counts[counts > counts.quantile(1 - part)].sum() / counts.sum()
+    ).passed
     assert exercises.softmax_model(lambda ids, V: tf.constant(V @ V[ids].mean(axis=0))).passed
     assert exercises.gradient_step(lambda *given: list(step(*given))).passed
     assert exercises.mean_squared_error(

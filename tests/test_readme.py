@@ -84,3 +84,11 @@ def test_the_example_recommends_what_reader_0_likes(outputs):
 def test_a_fresh_process_recommends_the_same(outputs):
     assert outputs[1].count("№") == 10
     assert outputs[0].endswith(outputs[1])
+
+
+def test_the_softmax_example_serves_somebody_new(outputs):
+    books = sorted(set(own_ratings()["book"]))
+    (kind,) = {kind for kind in KINDS for book in (books[0], books[3]) if book.startswith(kind)}
+    recommended = re.findall(re.escape(kind) + r" №\d+", outputs[2])
+    assert len(recommended) >= 8
+    assert not {books[0], books[3]} & set(recommended)

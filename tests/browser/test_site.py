@@ -232,3 +232,27 @@ def test_pages_fit_a_phone(browser, site):
         phone.screenshot(path=SCREENSHOTS / f"phone_{name}.png")
     assert wide > 0  # what is wide scrolls in its own box
     context.close()
+
+
+def test_the_norm_lab_follows_its_slider(page, site):
+    """Other alphas, another list: that of the figures in the committed specification."""
+    open_drawn(page, site, "06_going_further")
+    slider = page.locator("input[type=range][name=alpha]")
+    lab = page.locator(".chart.vega-embed", has=slider)
+    expect(lab).to_contain_text("Top ten")
+
+    def titles():
+        texts = lab.locator("svg text").all_inner_texts()
+        return [text for text in texts if re.search(r"\(\d{4}\) \(\d+\)$", text)]
+
+    before = titles()
+    slider.fill("1")
+    expect(lab.locator("svg")).not_to_contain_text(before[0])
+    after = titles()
+    assert len(before) == len(after) == 10
+
+    def ratings(rows):
+        return sorted(int(re.search(r"\((\d+)\)$", row)[1]) for row in rows)
+
+    # Dividing by the whole norm leads to rarer movies.
+    assert ratings(after)[5] < ratings(before)[5]
