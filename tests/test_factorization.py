@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cfutils import _kernels
 from cfutils._tensorflow import keras, tf
+from cfutils._training import observed
 from cfutils.factorization import CFModel, ratings_tensor
 
 # Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
@@ -168,7 +169,7 @@ def test_kernels_give_the_gradients_of_dense_float64(seed):
     rng = np.random.default_rng(seed)
     U, V = rng.normal(size=(40, 5)), rng.normal(size=(70, 5))
     S = 0.5 * mask * (U @ V.T - table) + 0.1 * U @ V.T
-    ratings = CFModel(40, 70, 5)._observed("A", A)
+    ratings = observed("A", A, (40, 70))
     tables = tf.constant(U, tf.float32), tf.constant(V, tf.float32)
     arguments = (*ratings, 40, 70, 0.5, 0.1)
     found = {

@@ -242,7 +242,7 @@ def test_the_norm_lab_follows_its_slider(page, site):
     expect(lab).to_contain_text("Top ten")
 
     def titles():
-        texts = lab.locator("svg text").all_inner_texts()
+        texts = lab.locator("svg text").all_text_contents()
         return [text for text in texts if re.search(r"\(\d{4}\) \(\d+\)$", text)]
 
     before = titles()
