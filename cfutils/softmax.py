@@ -287,6 +287,7 @@ class SoftmaxModel(TrainedModel):
         return ratings**self.rating_power if self.rating_power else ratings * 0 + 1
 
     def _parts_of(self, data):
+        data = tf.sparse.reorder(data)  # the split of histories needs the rows in order
         return data.indices, self._weights(data.values), tf.shape(data, tf.int64)[0]
 
     # Training
@@ -507,7 +508,17 @@ class SoftmaxModel(TrainedModel):
                 f"{name} should be a SparseTensor of histories or a pair (inputs, labels). "
                 f"Received: {type(pair)}."
             )
-        inputs, labels = (self._histories(name, tensor) for tensor in pair)
+        inputs = self._histories(name, pair[0])
+        if not len(pair[1].values):
+            raise ValueError(
+                f"{name} should have a label, so a history of two ratings or more. Received: none."
+            )
+        labels = self._histories(name, pair[1])
+        if not labels[1].any():
+            raise ValueError(
+                f"{name} should have a label of positive weight. Received: only ratings of 0, with "
+                f"rating_power {self.rating_power:g}. Set rating_power to 0, or shift your ratings."
+            )
         if inputs[2] != labels[2]:
             raise ValueError(
                 f"{name} should hold inputs and labels of the same users. Received: {inputs[2]} "

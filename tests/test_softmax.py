@@ -218,9 +218,16 @@ def test_no_score_changes_with_a_held_out_rating(table, options):
     before = model(inputs).numpy()
     for user, movie in labels.indices.numpy():
         changed = table.copy()
-        changed[user, movie] = 0 if changed[user, movie] == 5 else 5
-        kept = tf.sparse.to_dense(inputs).numpy() > 0
-        np.testing.assert_array_equal(model(tensor(changed * kept)).numpy(), before)
+        changed[user, movie] = 1 if changed[user, movie] == 5 else 5
+        again, other = split_histories(tensor(changed), 0.5, seed=0)
+        assert tf.sparse.to_dense(other).numpy()[user, movie] == changed[user, movie]
+        np.testing.assert_array_equal(model(again).numpy(), before)
+    # The same change to an input is seen, where ratings count.
+    user, movie = inputs.indices.numpy()[0]
+    changed = table.copy()
+    changed[user, movie] = 1 if changed[user, movie] == 5 else 5
+    moved = model(split_histories(tensor(changed), 0.5, seed=0)[0]).numpy()
+    assert np.array_equal(moved, before) == (model.rating_power == 0)
 
 
 def test_a_training_step_never_shows_its_labels(A, monkeypatch):
@@ -423,6 +430,11 @@ def test_train_refuses_tensors(table, A):
         small().train(tensor(np.eye(M)), num_iterations=1)
     with pytest.raises(ValueError, match="same users. Received: 30 and 10 rows"):
         small().train(A, (A, tensor(table[:10])), num_iterations=1)
+    with pytest.raises(ValueError, match="A_validation should have a label, so a history of two"):
+        small().train(A, tensor(np.eye(M)), num_iterations=1)
+    zeros = tf.SparseTensor(A.indices, tf.zeros_like(A.values), A.shape)
+    with pytest.raises(ValueError, match="A_train should have a label of positive weight"):
+        small(rating_power=1.0).train(zeros, num_iterations=1)
     with pytest.raises(ValueError, match="A_train should hold no negative ratings"):
         small(rating_power=2.0).train(tensor(-table), num_iterations=1)
     assert np.isfinite(small().train(tensor(-table), num_iterations=1)["train_loss"]).all()
@@ -443,6 +455,11 @@ def test_keras_fit_and_evaluate(A):
     np.testing.assert_allclose(other.item_embeddings, model.item_embeddings, atol=1e-5)
     np.testing.assert_allclose(
         model.evaluate(A, verbose=0), history["validation_loss"].iloc[-1], rtol=1e-5
+    )
+    shuffled = np.random.default_rng(0).permutation(len(A.values))
+    unsorted = tf.SparseTensor(A.indices.numpy()[shuffled], A.values.numpy()[shuffled], A.shape)
+    np.testing.assert_allclose(
+        model.evaluate(unsorted, verbose=0), model.evaluate(A, verbose=0), rtol=1e-5
     )
     batches = tf.data.Dataset.from_tensors(A).repeat(2)
     model.fit(batches, epochs=1, verbose=0)
