@@ -9,33 +9,35 @@ S V and S^T U where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. 
 
 - dense: S is an N x M table, three matrix products; the second sum costs nothing extra. Best while
   that table is small or well filled.
-- segments: the ratings of a row lie in segments of 16, and XLA fuses look-up, product and sum, so
-  that no gathered embedding is ever written to memory. O(|Omega| d) time, O(|Omega|) memory.
-- batch: a given list of ratings, for mini-batches. O(batch d).
+- sparse: the errors of a batch of ratings are computed by XLA without writing the gathered
+  embeddings to memory; laid out as sparse matrices, by user and by item, they multiply the tables.
+  O(batch d + (N + M) d) time. All ratings are done in a few large batches, which bound the memory.
 
-The latter two take the second sum from Gram matrices. `choose_kernel` picks between the first two;
-tests hold all three to the same gradients.
+The latter takes the second sum from Gram matrices. `choose_kernel` picks for full-batch training;
+tests hold both to the same gradients.
 """
+
+import itertools
 
 import numpy as np
 
 from cfutils._tensorflow import tf
 
-SEGMENT = 16  # ratings per segment: long enough to amortize the row, short enough to pad little
+FULL = 2**22  # ratings per batch where all are wanted: a batch needs about 100 bytes for each
 _CHUNK = 16384  # ratings whose embeddings are looked up at once
 _ROWS_CHUNK = 16384  # padded ratings per batch of least-squares rows
 
 
 def choose_kernel(num_users, num_items, num_ratings):
-    """Name the faster full-batch form: "dense" or "segments".
+    """Name the faster full-batch form: "dense" or "sparse".
 
-    Dense work grows with N M, segment work with |Omega|, at about a twentieth of the speed per
+    Dense work grows with N M, sparse work with |Omega|, at about a twentieth of the speed per
     entry; below 65,536 cells dense starts sooner (nothing to compile), above 2^24 cells (64 MiB a
     table) it is not considered.
     """
     cells = num_users * num_items
     dense = cells <= 2**16 or (cells <= 2**24 and cells <= 20 * num_ratings)
-    return "dense" if dense else "segments"
+    return "dense" if dense else "sparse"
 
 
 def dense_tables(users, items, ratings, num_users, num_items, weight, pull):
@@ -58,68 +60,92 @@ def dense_gradient(tables, user_embeddings, item_embeddings):
     )
 
 
-def segments_tables(users, items, ratings, num_users, num_items, weight, pull):
-    """Lay the ratings, sorted by user, into segments by user and again by item.
+def sparse_tables(users, items, ratings, num_batches, generator=None):
+    """Deal ratings, sorted by user and then item, into batches of equal size, give or take one.
+
+    Args:
+        users: int32 [n].
+        items: int32 [n].
+        ratings: float32 [n].
+        num_batches: Number of batches, up to n.
+        generator: NumPy generator that deals them out at random; None for slices as they come.
 
     Returns:
-        A tuple of tensors with S segments by user and S' by item: the items [S, 16] and ratings
-        [S, 16] of each user segment, its length [S] and user [S]; the users [S', 16] of each item
-        segment, where its errors lie in the user layout [S', 16], its length [S'] and item [S'];
-        weight and pull.
+        A tuple of tensors, batch after batch: the pairs (user, item) of a batch in the order given
+        and the pairs (item, user) in the order of items, int64 [n, 2]; ratings [n] in the former
+        order; for the latter order the places in the former [n]; where each batch starts and the
+        last one ends [num_batches + 1]. Time O(n log n), memory O(n).
     """
-    user_rows, user_lengths, user_slots = _lay_out(users, num_users)
-    by_item = np.argsort(items, kind="stable")
-    item_rows, item_lengths, item_slots = _lay_out(items[by_item], num_items)
+    count = len(users)
+    starts = -(-np.arange(num_batches + 1) * count // num_batches)
+    if generator is not None:
+        places = generator.permutation(np.arange(count, dtype=np.int32))
+        batches = np.searchsorted(starts, places, side="right") - 1
+        batches = batches.astype(np.min_scalar_type(num_batches))  # small ones are sorted faster
+        order = np.argsort(batches, kind="stable")
+        users, items, ratings = users[order], items[order], ratings[order]
+    by_user, by_item = np.empty((2, count, 2), np.int64)
+    by_user[:, 0], by_user[:, 1] = users, items
+    moves = np.empty(count, np.int32)
+    for start, stop in itertools.pairwise(starts):
+        moves[start:stop] = np.argsort(items[start:stop], kind="stable")
+        by_item[start:stop] = by_user[start:stop][moves[start:stop], ::-1]
+    return tuple(map(tf.constant, (by_user, by_item, ratings, moves, starts.astype(np.int32))))
 
-    def fill(slots, values, rows):
-        table = np.zeros(len(rows) * SEGMENT, values.dtype)
-        table[slots] = values
-        return tf.constant(table.reshape(-1, SEGMENT))
 
+def sparse_gradient(tables, batches, weight, pull, user_embeddings, item_embeddings):
+    """(S V [N, d], S^T U [M, d]) of the listed batches of ratings.
+
+    Args:
+        tables: What `sparse_tables` returned.
+        batches: int32 tensor [number], at least one.
+        weight: Scalar tensor.
+        pull: Python number.
+        user_embeddings: U, float32 [N, d].
+        item_embeddings: V, float32 [M, d].
+
+    Time O(n d + (N + M) d) for n ratings, O((N + M) d^2) more with a pull; memory O(n + (N + M) d)
+    for the largest batch.
+    """
+    *columns, starts = tables
+
+    def gradient(number):
+        part = slice(starts[batches[number]], starts[batches[number] + 1])
+        return _batch_gradient(
+            *(column[part] for column in columns), user_embeddings, item_embeddings
+        )
+
+    def add(number, by_user, by_item):
+        new_by_user, new_by_item = gradient(number)
+        return number + 1, by_user + new_by_user, by_item + new_by_item
+
+    count = tf.size(batches)
+    sums = tf.while_loop(
+        lambda number, *_: number < count, add, (1, *gradient(0)), parallel_iterations=1
+    )[1:]
+    by_user, by_item = (weight * total for total in sums)
+    if pull:
+        user_pull, item_pull = _pulls(user_embeddings, item_embeddings)
+        by_user, by_item = by_user + pull * user_pull, by_item + pull * item_pull
+    return by_user, by_item
+
+
+def _batch_gradient(by_user, by_item, ratings, moves, user_embeddings, item_embeddings):
+    """E V and E^T U for the errors E of a batch."""
+    errors = _errors(by_user, ratings, user_embeddings, item_embeddings)
+    shape = [tf.shape(user_embeddings, tf.int64)[0], tf.shape(item_embeddings, tf.int64)[0]]
     return (
-        fill(user_slots, items, user_rows),
-        fill(user_slots, ratings, user_rows),
-        tf.constant(user_lengths),
-        tf.constant(user_rows),
-        fill(item_slots, users[by_item], item_rows),
-        fill(item_slots, user_slots[by_item], item_rows),
-        tf.constant(item_lengths),
-        tf.constant(item_rows),
-        tf.constant(weight, tf.float32),
-        tf.constant(pull, tf.float32),
+        _product(by_user, errors, shape, item_embeddings),
+        _product(by_item, tf.gather(errors, moves), shape[::-1], user_embeddings),
     )
 
 
-def segments_gradient(tables, user_embeddings, item_embeddings):
-    """(S V [N, d], S^T U [M, d]) by fused segments.
-
-    Time O(|Omega| d + (N + M) d^2), memory O(|Omega| + (N + M) d).
-    """
-    items, ratings, user_lengths, user_rows = tables[:4]
-    users, slots, item_lengths, item_rows, weight, pull = tables[4:]
-    errors = _segment_errors(
-        user_embeddings, item_embeddings, items, ratings, user_lengths, user_rows
+def _product(cells, values, shape, table):
+    """A sparse matrix times a dense one. `tf.sparse`'s own product takes several times as long."""
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=cells, values=values, dense_shape=tf.stack(shape)
     )
-    by_user = _segment_products(errors, item_embeddings, items)
-    by_item = _segment_products(_move(errors, slots, item_lengths), user_embeddings, users)
-    by_user = tf.math.unsorted_segment_sum(by_user, user_rows, tf.shape(user_embeddings)[0])
-    by_item = tf.math.unsorted_segment_sum(by_item, item_rows, tf.shape(item_embeddings)[0])
-    user_pull, item_pull = _pulls(user_embeddings, item_embeddings)
-    return weight * by_user + pull * user_pull, weight * by_item + pull * item_pull
-
-
-def batch_gradient(users, items, ratings, weight, pull, user_embeddings, item_embeddings):
-    """(S V [N, d], S^T U [M, d]) of the listed ratings only.
-
-    Time O(batch d + (N + M) d^2), memory O((batch + N + M) d).
-    """
-    rows = tf.gather(user_embeddings, users)
-    columns = tf.gather(item_embeddings, items)
-    errors = weight * (tf.reduce_sum(rows * columns, axis=1) - ratings)[:, None]
-    by_user = tf.math.unsorted_segment_sum(errors * columns, users, tf.shape(user_embeddings)[0])
-    by_item = tf.math.unsorted_segment_sum(errors * rows, items, tf.shape(item_embeddings)[0])
-    user_pull, item_pull = _pulls(user_embeddings, item_embeddings)
-    return by_user + pull * user_pull, by_item + pull * item_pull
+    return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=table)
 
 
 def _pulls(user_embeddings, item_embeddings):
@@ -267,31 +293,7 @@ def _proximal_term(matrix, previous, last):
     return added + last * tf.pad(pull, [[0, 0], [0, 1]])[:, None, :]
 
 
-def _lay_out(rows, num_rows):
-    """Cut sorted rows into segments: row and length of each segment, and the slot of each entry."""
-    counts = np.bincount(rows, minlength=num_rows)
-    segments = -(-counts // SEGMENT)
-    segment_rows = np.repeat(np.arange(num_rows, dtype=np.int32), segments)
-    first_slot = (np.cumsum(segments) - segments) * SEGMENT
-    first_entry = np.cumsum(counts) - counts
-    slots = np.arange(len(rows)) + np.repeat(first_slot - first_entry, counts)
-    lengths = np.bincount(slots // SEGMENT, minlength=len(segment_rows))
-    return segment_rows, lengths.astype(np.int32), slots.astype(np.int32)
-
-
 @tf.function(jit_compile=True, autograph=False)
-def _segment_errors(user_embeddings, item_embeddings, items, ratings, lengths, rows):
-    users = tf.gather(user_embeddings, rows)[:, None, :]  # [S, 1, d]
-    errors = tf.reduce_sum(users * tf.gather(item_embeddings, items), axis=2) - ratings
-    return tf.where(tf.range(SEGMENT) < lengths[:, None], errors, 0.0)  # [S, 16]
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _segment_products(errors, embeddings, columns):
-    return tf.reduce_sum(errors[:, :, None] * tf.gather(embeddings, columns), axis=1)  # [S, d]
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _move(errors, slots, lengths):
-    moved = tf.gather(tf.reshape(errors, [-1]), slots)
-    return tf.where(tf.range(SEGMENT) < lengths[:, None], moved, 0.0)  # [S', 16]
+def _errors(pairs, ratings, user_embeddings, item_embeddings):
+    rows = tf.gather(user_embeddings, pairs[:, 0])
+    return tf.reduce_sum(rows * tf.gather(item_embeddings, pairs[:, 1]), axis=1) - ratings  # [n]

@@ -10,10 +10,7 @@ from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
 
 __all__ = ["CFModel", "ratings_tensor"]
 
-_STEPS = {
-    "dense": _kernels.dense_gradient,
-    "segments": _kernels.segments_gradient,
-}
+_LARGE = 2**20  # numbers in both tables from which compiling the optimizer's step pays
 
 
 def ratings_tensor(ratings, num_users, num_items):
@@ -386,15 +383,26 @@ class CFModel(TrainedModel):
         return tf.convert_to_tensor(self._users), tf.convert_to_tensor(self._items)
 
     def _full_batch(self, train):
-        kernel = _kernels.choose_kernel(self.num_users, self.num_items, len(train[2]))
-        make = getattr(_kernels, f"{kernel}_tables")
-        shape = self.num_users, self.num_items
-        pull = 2 * self.gravity_coeff / (shape[0] * shape[1])
-        tables = make(*train, *shape, 2 / len(train[2]), pull)
-        steps = self._compiled_steps(kernel, tables, tf.constant(0))
+        count, shape = len(train[2]), (self.num_users, self.num_items)
+        weight, pull = 2 / count, self._pull()
+        if _kernels.choose_kernel(*shape, count) == "dense":
+            tables = _kernels.dense_tables(*train, *shape, weight, pull)
+            gradient = _kernels.dense_gradient
+        else:
+            num_batches = -(-count // _kernels.FULL)
+            tables = (
+                _kernels.sparse_tables(*train, num_batches),
+                tf.range(num_batches),
+                tf.constant(weight),
+            )
+
+            def gradient(tables, users, items):
+                return _kernels.sparse_gradient(*tables, pull, users, items)
+
+        steps = self._compiled_steps(lambda tables, _: gradient(tables, *self._tables()), tables)
 
         def advance(count):
-            steps(tables, tf.constant(count))
+            steps(tables, tf.zeros(count, tf.int32))
             return count
 
         return advance
@@ -403,34 +411,43 @@ class CFModel(TrainedModel):
         count = len(train[2])
         batch_size = min(_checks.positive_integer("batch_size", batch_size), count)
         per_epoch = -(-count // batch_size)
-        ratings = [tf.constant(part) for part in train]
-        order, numbers, epoch = tf.zeros(count, tf.int32), [tf.constant(0)] * 3, None
-        steps = self._compiled_steps("batch", ratings, order, *numbers)
+        # Batches and their order follow from seed and iteration: nothing else needs to be saved.
+        tables = _kernels.sparse_tables(*train, per_epoch, np.random.default_rng([self.seed, 0, 1]))
+        pull = self._pull()
+
+        def gradient(tables, number):
+            size = tables[-1][number + 1] - tables[-1][number]
+            weight = 2.0 / tf.cast(size, tf.float32)
+            return _kernels.sparse_gradient(tables, number[None], weight, pull, *self._tables())
+
+        steps = self._compiled_steps(gradient, tables)
 
         def advance(limit):
-            nonlocal order, epoch
-            # Order and position follow from seed and iteration: nothing else needs to be saved.
-            now, start = divmod(self.iteration, per_epoch)
-            if now != epoch:
-                generator = np.random.default_rng([self.seed, now])
-                order = tf.constant(generator.permutation(count).astype(np.int32))
-                epoch = now
-            todo = min(limit, per_epoch - start)
-            steps(ratings, order, tf.constant(batch_size), tf.constant(start), tf.constant(todo))
-            return todo
+            epoch, start = divmod(self.iteration, per_epoch)
+            order = np.random.default_rng([self.seed, epoch]).permutation(per_epoch)
+            order = order[start : start + limit].astype(np.int32)
+            steps(tables, tf.constant(order))
+            return len(order)
 
         return advance
 
-    def _compiled_steps(self, kernel, *arguments):
-        """Several optimizer steps as one graph for such arguments, kept for the next call."""
-        key = (self.optimizer, kernel, [part.shape for part in tf.nest.flatten(arguments)])
+    def _pull(self):
+        return 2 * self.gravity_coeff / (self.num_users * self.num_items)
+
+    def _compiled_steps(self, gradient, tables):
+        """A step of the optimizer for each number in a list, as one graph kept for the next call.
+
+        `gradient(tables, number)` gives the gradients of a step but for the l2 penalty.
+        """
+        key = (self.optimizer, gradient.__code__, [part.shape for part in tf.nest.flatten(tables)])
         if self._steps is not None and self._steps[0] == key:
             return self._steps[1]
         optimizer, variables = self.optimizer, self._variables()
         shrink = [2 * self.l2_coeff / self.num_users, 2 * self.l2_coeff / self.num_items]
-        pull = 2 * self.gravity_coeff / (self.num_users * self.num_items)
+        large = (self.num_users + self.num_items) * self.embedding_dim >= _LARGE
 
-        def apply(gradients):
+        @tf.function(autograph=False, jit_compile=large)
+        def apply(*gradients):
             if self.l2_coeff:
                 gradients = [
                     gradient + factor * table
@@ -441,26 +458,16 @@ class CFModel(TrainedModel):
             optimizer.apply(gradients, variables)
             self._iteration.assign_add(1)
 
-        def full(tables, count):
-            def step(done):
-                apply(_STEPS[kernel](tables, *self._tables()))
-                return (done + 1,)
-
-            tf.while_loop(lambda done: done < count, step, (0,))
-
-        def batch(ratings, order, size, start, count):
+        def steps(tables, numbers):
             def step(at):
-                chosen = order[at * size : (at + 1) * size]
-                parts = [tf.gather(part, chosen) for part in ratings]
-                weight = 2.0 / tf.cast(tf.size(chosen), tf.float32)
-                apply(_kernels.batch_gradient(*parts, weight, pull, *self._tables()))
+                apply(*gradient(tables, numbers[at]))
                 return (at + 1,)
 
-            tf.while_loop(lambda at: at < start + count, step, (start,))
+            tf.while_loop(lambda at: at < tf.size(numbers), step, (0,), parallel_iterations=1)
 
         # A concrete function: tracing one per model is meant, and TensorFlow would warn of it.
-        steps = tf.function(batch if kernel == "batch" else full, autograph=False)
-        self._steps = key, steps.get_concrete_function(*arguments)
+        steps = tf.function(steps, autograph=False)
+        self._steps = key, steps.get_concrete_function(tables, tf.TensorSpec([None], tf.int32))
         return self._steps[1]
 
     def _measured(self, train, A_test):

@@ -163,7 +163,6 @@ def test_ratings_tensor_refuses_missing_columns_and_shapes():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_kernels_give_the_gradients_of_dense_float64(seed):
-    # 70 items: rows of 0 to 60 ratings, in up to four segments of 16.
     A = ratings_tensor(random_frame(40, 70, density=0.6, seed=seed), 40, 70)
     table, mask = dense(A)
     rng = np.random.default_rng(seed)
@@ -171,15 +170,17 @@ def test_kernels_give_the_gradients_of_dense_float64(seed):
     S = 0.5 * mask * (U @ V.T - table) + 0.1 * U @ V.T
     ratings = observed("A", A, (40, 70))
     tables = tf.constant(U, tf.float32), tf.constant(V, tf.float32)
-    arguments = (*ratings, 40, 70, 0.5, 0.1)
     found = {
-        "dense": _kernels.dense_gradient(_kernels.dense_tables(*arguments), *tables),
-        "segments": _kernels.segments_gradient(_kernels.segments_tables(*arguments), *tables),
-        "batch": _kernels.batch_gradient(*ratings, 0.5, 0.1, *tables),
+        "dense": _kernels.dense_gradient(_kernels.dense_tables(*ratings, 40, 70, 0.5, 0.1), *tables)
     }
+    for number, generator in [(1, None), (7, None), (7, rng)]:
+        batches = _kernels.sparse_tables(*ratings, number, generator)
+        found[number, generator] = _kernels.sparse_gradient(
+            batches, tf.range(number), 0.5, 0.1, *tables
+        )
     for name, (by_user, by_item) in found.items():
-        np.testing.assert_allclose(by_user, S @ V, atol=2e-3, err_msg=name)
-        np.testing.assert_allclose(by_item, S.T @ U, atol=2e-3, err_msg=name)
+        np.testing.assert_allclose(by_user, S @ V, atol=2e-3, err_msg=str(name))
+        np.testing.assert_allclose(by_item, S.T @ U, atol=2e-3, err_msg=str(name))
     for dense_form in (False, True):
         parts = [tf.constant(part) for part in ratings]
         error = _kernels.squared_error(*parts, *tables, dense=dense_form)
@@ -189,17 +190,17 @@ def test_kernels_give_the_gradients_of_dense_float64(seed):
 def test_kernel_is_chosen_by_size():
     assert _kernels.choose_kernel(2, 4, 3) == "dense"
     assert _kernels.choose_kernel(943, 1682, 90_000) == "dense"
-    assert _kernels.choose_kernel(6040, 3706, 1_000_000) == "segments"
-    assert _kernels.choose_kernel(162_541, 59_047, 25_000_000) == "segments"
+    assert _kernels.choose_kernel(6040, 3706, 1_000_000) == "sparse"
+    assert _kernels.choose_kernel(162_541, 59_047, 25_000_000) == "sparse"
 
 
 def test_kernels_train_alike(A, monkeypatch):
     histories = {}
-    for kernel in ("dense", "segments"):
+    for kernel in ("dense", "sparse"):
         monkeypatch.setattr(_kernels, "choose_kernel", lambda *_, kernel=kernel: kernel)
         model = small(l2_coeff=0.1, gravity_coeff=0.5)
         histories[kernel] = model.train(A, num_iterations=50, learning_rate=0.1)["loss"]
-    np.testing.assert_allclose(histories["dense"], histories["segments"], rtol=1e-4)
+    np.testing.assert_allclose(histories["dense"], histories["sparse"], rtol=1e-4)
 
 
 # Gradient descent
@@ -349,7 +350,7 @@ def test_mini_batch_sgd_learns(A):
     assert history["train_mse"].iloc[-1] < 0.1 * history["train_mse"].iloc[0]
 
 
-@pytest.mark.parametrize("kernel", ["dense", "segments"])
+@pytest.mark.parametrize("kernel", ["dense", "sparse"])
 def test_seeds_decide_and_global_state_does_not(A, kernel, monkeypatch):
     monkeypatch.setattr(_kernels, "choose_kernel", lambda *_: kernel)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
