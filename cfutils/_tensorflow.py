@@ -16,6 +16,7 @@ _KNOWN = re.compile(
     r"|oneDNN custom operations are on"
     r"|This TensorFlow binary is optimized"
     r"|To enable the following instructions"
+    r"|disabling MLIR crash reproducer"
     r"|XLA service|StreamExecutor \[0\]: Host|Compiled cluster using XLA"
     r"|Could not find cuda drivers|Unable to register cu|cuda_executor.cc|failed call to cuInit"
 )
@@ -44,7 +45,7 @@ with quiet_start():
     import keras
     import tensorflow as tf
 
-    # The first operation and the first use of XLA have lines of their own.
-    tf.function(tf.identity, autograph=False, jit_compile=True)(tf.zeros([]))
+    # The first operation, the first use of XLA and its first square root have lines of their own.
+    tf.function(tf.sqrt, autograph=False, jit_compile=True)(tf.ones([1000]))
 
 __all__ = ["keras", "quiet_start", "tf"]
