@@ -1,13 +1,11 @@
 """What all trainable models share: the loop of `train`, optimizers that go on, the Keras hooks."""
 
-import sys
 import time
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from cfutils import _checks
+from cfutils import _checks, _progress
 from cfutils._tensorflow import keras, tf
 
 
@@ -151,11 +149,7 @@ class TrainedModel(keras.Model):
         history = [start] if self.iteration == 0 else []
         good = [variable.numpy() for variable in state]
         best, worse, done, seconds = (start[watched], good), 0, 0, 0.0
-        bar = tqdm(
-            total=num_iterations,
-            leave=False,
-            disable=not (sys.stderr.isatty() if progress is None else progress),
-        )
+        bar = _progress.bar(num_iterations, "it", progress)
         with bar:
             try:
                 while done < num_iterations:

@@ -5,26 +5,29 @@ import pandas as pd
 import scipy.sparse
 import scipy.stats
 
-from cfutils.scores import best_columns
+from cfutils import _progress
+from cfutils.scores import best_columns, top_k
 
-_BLOCK = 1024
+_CELLS = 2**21  # scores ranked at once: 16 MiB
 
 
-def rank_candidates(scores, train, user_ids, num_items, *, k=10, seed=0):
+def rank_candidates(scores, train, user_ids, num_items, *, k=10, seed=0, progress=None):
     """The k best movies for each user, among those that are not in the user's training ratings.
 
     Equal scores are put in a random order of the movies that `seed` fixes: in MovieLens low ids
     are popular, so an order by id would reward a model that knows nothing.
 
     Args:
-        scores: an array [num_users, num_items], or a function that takes an array of n user ids and
-            returns their scores [n, num_items]; higher is better. The function is called with
-            blocks of users, so that memory stays O(1,024 num_items).
+        scores: a pair of arrays (user embeddings [num_users, d], item embeddings [num_items, d])
+            whose dot products are the scores: the way for large data. Or an array [num_users,
+            num_items], or a function that takes an array of n user ids and returns their scores
+            [n, num_items], called with blocks of users. Higher is better.
         train: frame with `user_id` and `movie_id` of what is left out.
         user_ids: array [n] of the users to rank for.
         num_items: number of movies.
         k: length of a list.
         seed: of the order among equal scores.
+        progress: whether to show a bar on standard error; None if that is a terminal.
 
     Returns:
         Movie ids [n, k], best first; -1 where a user has fewer than k candidates.
@@ -32,32 +35,45 @@ def rank_candidates(scores, train, user_ids, num_items, *, k=10, seed=0):
     Raises:
         ValueError: if a score is NaN, or the scores have the wrong shape.
 
-    Cost: O(n num_items) time.
+    Cost: O(n num_items) time, and d times that from embeddings; memory O(n k + len(train)) and a
+    block of scores: 16 MiB, or one row if that is more (from embeddings see `scores.top_k`).
     """
     user_ids = np.asarray(user_ids)
     seen = interactions(train, int(user_ids.max(initial=-1)) + 1, num_items)
     order = np.random.default_rng(seed).permutation(num_items)
+    if isinstance(scores, tuple):
+        users, items = map(np.asarray, scores)
+        if len(items) != num_items:
+            raise ValueError(
+                f"scores should have {num_items} item embeddings. Received: {len(items)}"
+            )
+        exclude = seen[user_ids][:, order]
+        best, _ = top_k(users[user_ids], items[order], k, exclude=exclude, progress=progress)
+        return np.where(best >= 0, order[best], -1)
     ranked = np.full((len(user_ids), k), -1)
-    for start in range(0, len(user_ids), _BLOCK):
-        block = user_ids[start : start + _BLOCK]
-        values = np.array(scores(block) if callable(scores) else scores[block], dtype="float64")
-        if values.shape != (len(block), num_items):
-            raise ValueError(
-                f"scores should have shape [{len(block)}, {num_items}] for {len(block)} users. "
-                f"Received: {list(values.shape)}"
-            )
-        if np.isnan(values).any():
-            row, item = np.argwhere(np.isnan(values))[0]
-            raise ValueError(
-                f"scores should be numbers. Received: NaN for user {block[row]}, movie {item}"
-            )
-        values[seen[block].nonzero()] = -np.inf
-        best = best_columns(values[:, order], k)
-        ranked[start : start + len(block)] = np.where(best >= 0, order[best], -1)
+    rows = max(1, _CELLS // num_items)
+    with _progress.bar(len(user_ids), "user", progress) as bar:
+        for start in range(0, len(user_ids), rows):
+            block = user_ids[start : start + rows]
+            values = np.array(scores(block) if callable(scores) else scores[block], dtype="float64")
+            if values.shape != (len(block), num_items):
+                raise ValueError(
+                    f"scores should have shape [{len(block)}, {num_items}] for {len(block)} users. "
+                    f"Received: {list(values.shape)}"
+                )
+            if np.isnan(values).any():
+                row, item = np.argwhere(np.isnan(values))[0]
+                raise ValueError(
+                    f"scores should be numbers. Received: NaN for user {block[row]}, movie {item}"
+                )
+            values[seen[block].nonzero()] = -np.inf
+            best = best_columns(values[:, order], k)
+            ranked[start : start + rows] = np.where(best >= 0, order[best], -1)
+            bar.update(len(block))
     return ranked
 
 
-def ranking_metrics(scores, train, test, num_items, *, k=10, relevant_rating=4.0):
+def ranking_metrics(scores, train, test, num_items, *, k=10, relevant_rating=4.0, progress=None):
     """Recall, NDCG and precision at k of each user who has something relevant in the test ratings.
 
     The candidates are all movies outside the user's training ratings, and a movie is relevant if
@@ -74,17 +90,18 @@ def ranking_metrics(scores, train, test, num_items, *, k=10, relevant_rating=4.0
         num_items: number of movies.
         k: length of the lists.
         relevant_rating: the lowest rating that counts as relevant.
+        progress: as for `rank_candidates`.
 
     Returns:
         A frame with one row per user with a relevant movie, by `user_id`: `num_relevant`,
         `recall`, `ndcg`, `precision`. A model's figure is the mean over users.
 
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation, 2002 (binary gains).
-    Cost: O(users num_items) time.
+    Cost: that of `rank_candidates`.
     """
     relevant = _relevant(test, relevant_rating, num_items)
     users = np.flatnonzero(_per_row(relevant))
-    ranked = rank_candidates(scores, train, users, num_items, k=k)
+    ranked = rank_candidates(scores, train, users, num_items, k=k, progress=progress)
     rows = np.repeat(users[:, None], k, axis=1)
     hits = np.asarray(relevant[rows.ravel(), ranked.ravel()]).reshape(ranked.shape) > 0
     hits &= ranked >= 0

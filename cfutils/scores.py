@@ -10,14 +10,14 @@ import math
 import numbers
 import os
 import re
-import sys
 import threading
 
 import numpy as np
 import pandas as pd
 import scipy.sparse
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
+
+from cfutils import _progress
 
 MEASURES = ("dot", "cosine")
 
@@ -128,8 +128,7 @@ def top_k(queries, item_embeddings, k, *, measure="dot", alpha=None, exclude=Non
 
     starts = range(0, len(queries), rows)
     workers = min(len(starts), _WORKERS, _processors())
-    hidden = not (sys.stderr.isatty() if progress is None else progress)
-    with tqdm(total=len(queries), leave=False, disable=hidden, unit="query") as bar:
+    with _progress.bar(len(queries), "query", progress) as bar:
         if workers == 1:
             for start in starts:
                 bar.update(block(start))

@@ -113,7 +113,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     train, test = random_ratings(2)
     scores = np.random.default_rng(0).normal(size=(30, 40))
     whole = ranking_metrics(scores, train, test, 40)
-    monkeypatch.setattr("cfutils.metrics._BLOCK", 7)
+    monkeypatch.setattr("cfutils.metrics._CELLS", 7 * 40)
     pd.testing.assert_frame_equal(ranking_metrics(lambda ids: scores[ids], train, test, 40), whole)
 
 
@@ -266,3 +266,25 @@ def test_known_figures_on_movielens(movielens):
     scores = ease_scores(train, *shape, l2=4000.0, binary=False)
     ease = ranking_metrics(scores, train, test, shape[1])
     assert ease["ndcg"].mean() == pytest.approx(0.329, abs=0.001)
+
+
+def test_embeddings_rank_as_their_products_do():
+    # Whole numbers: equal scores are many, and no order of summation changes them.
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(-2, 3, (9, 3)), rng.integers(-2, 3, (40, 3))
+    pairs = rng.permutation(9 * 40)[:90]
+    train = pd.DataFrame({"user_id": pairs // 40, "movie_id": pairs % 40})
+    chosen = [7, 0, 3, 8]
+    expected = rank_candidates(users @ items.T, train, chosen, 40, k=7, seed=5)
+    ranked = rank_candidates((users, items), train, chosen, 40, k=7, seed=5)
+    np.testing.assert_array_equal(ranked, expected)
+    with pytest.raises(ValueError, match="scores should have 40 item embeddings. Received: 39"):
+        rank_candidates((users, items[1:]), train, chosen, 40)
+
+
+def test_progress_is_shown_when_asked(capsys):
+    scores, train = np.ones((3, 4)), pd.DataFrame({"user_id": [0], "movie_id": [1]})
+    rank_candidates(scores, train, range(3), 4, k=2)
+    assert capsys.readouterr().err == ""
+    rank_candidates(scores, train, range(3), 4, k=2, progress=True)
+    assert "0/3" in capsys.readouterr().err
