@@ -29,13 +29,13 @@ def synthetic_ratings(num_ratings, seed=0):
     rng = np.random.default_rng(seed)
     activity = rng.lognormal(0, 1.2, num_users)
     popularity = 1 / (np.arange(num_items) + 10.0) ** 0.9
-    users, items = (np.cumsum(p / p.sum()) for p in (activity, popularity))
+    shares = [p / p.sum() for p in (activity, popularity)]
     keys = np.empty(0, np.int64)
     while len(keys) < num_ratings:
-        drawn = rng.random((2, num_ratings))
-        new = np.minimum(np.searchsorted(users, drawn[0]), num_users - 1) * num_items
-        new += np.minimum(np.searchsorted(items, drawn[1]), num_items - 1)
-        keys = np.unique(np.concatenate([keys, new]))
+        users, items = (
+            np.repeat(np.arange(len(p)), rng.multinomial(num_ratings, p)) for p in shares
+        )
+        keys = np.unique(np.concatenate([keys, users * num_items + rng.permutation(items)]))
     keys = np.sort(rng.choice(keys, num_ratings, replace=False))
     ratings = rng.integers(1, 6, num_ratings).astype(np.float32)
     columns = {"user_id": keys // num_items, "movie_id": keys % num_items, "rating": ratings}
