@@ -60,7 +60,7 @@ def dense_gradient(tables, user_embeddings, item_embeddings):
     )
 
 
-def sparse_tables(users, items, ratings, num_batches, generator=None):
+def sparse_tables(users, items, ratings, num_batches, generator=None, share=(0, 1)):
     """Deal ratings, sorted by user and then item, into batches of equal size, give or take one.
 
     Args:
@@ -69,12 +69,14 @@ def sparse_tables(users, items, ratings, num_batches, generator=None):
         ratings: float32 [n].
         num_batches: Number of batches, up to n.
         generator: NumPy generator that deals them out at random; None for slices as they come.
+        share: (w, W) keeps of each batch the ratings of users w, w + W, w + 2 W...
 
     Returns:
         A tuple of tensors, batch after batch: the pairs (user, item) of a batch in the order given
         and the pairs (item, user) in the order of items, int64 [n, 2]; ratings [n] in the former
         order; for the latter order the places in the former [n]; where each batch starts and the
-        last one ends [num_batches + 1]. Time O(n log n), memory O(n).
+        last one ends [num_batches + 1]; the size of each batch, all shares together, float32
+        [num_batches]. Time O(n log n), memory O(n).
     """
     count = len(users)
     starts = -(-np.arange(num_batches + 1) * count // num_batches)
@@ -84,13 +86,20 @@ def sparse_tables(users, items, ratings, num_batches, generator=None):
         batches = batches.astype(np.min_scalar_type(num_batches))  # small ones are sorted faster
         order = np.argsort(batches, kind="stable")
         users, items, ratings = users[order], items[order], ratings[order]
+    sizes = np.diff(starts).astype(np.float32)
+    mine = users % share[1] == share[0]
+    if not mine.all():
+        starts = np.concatenate([[0], np.cumsum(mine)])[starts]
+        users, items, ratings = users[mine], items[mine], ratings[mine]
+        count = len(users)
     by_user, by_item = np.empty((2, count, 2), np.int64)
     by_user[:, 0], by_user[:, 1] = users, items
     moves = np.empty(count, np.int32)
     for start, stop in itertools.pairwise(starts):
         moves[start:stop] = np.argsort(items[start:stop], kind="stable")
         by_item[start:stop] = by_user[start:stop][moves[start:stop], ::-1]
-    return tuple(map(tf.constant, (by_user, by_item, ratings, moves, starts.astype(np.int32))))
+    tables = by_user, by_item, ratings, moves, starts.astype(np.int32), sizes
+    return tuple(map(tf.constant, tables))
 
 
 def sparse_gradient(tables, batches, weight, pull, user_embeddings, item_embeddings):
@@ -107,7 +116,7 @@ def sparse_gradient(tables, batches, weight, pull, user_embeddings, item_embeddi
     Time O(n d + (N + M) d) for n ratings, O((N + M) d^2) more with a pull; memory O(n + (N + M) d)
     for the largest batch.
     """
-    *columns, starts = tables
+    *columns, starts, _ = tables
 
     def gradient(number):
         part = slice(starts[batches[number]], starts[batches[number] + 1])

@@ -46,6 +46,8 @@ with quiet_start():
     import tensorflow as tf
 
     # The first operation, the first use of XLA and its first square root have lines of their own.
-    tf.function(tf.sqrt, autograph=False, jit_compile=True)(tf.ones([1000]))
+    # A worker among several has to join the others before its first operation.
+    if "TF_CONFIG" not in os.environ:
+        tf.function(tf.sqrt, autograph=False, jit_compile=True)(tf.ones([1000]))
 
 __all__ = ["keras", "quiet_start", "tf"]

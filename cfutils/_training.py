@@ -23,10 +23,12 @@ class TrainedModel(keras.Model):
     _watched = "test_mse", "A_test"  # the column that `patience` watches, and where it comes from
 
     def _start(self):
+        # In the scope of a strategy of several workers each does its share of a step.
+        self._strategy, self._worker, self._num_workers = _place()
         # Saved with the model: training goes on in its epoch.
         self._iteration = self._counter("iteration")
         self._trackers = [keras.metrics.Mean(name) for name in self._parts]
-        self._steps = None
+        self._steps, self._totals = None, {}
         self.built = True
 
     def _counter(self, name):
@@ -94,6 +96,30 @@ class TrainedModel(keras.Model):
         for tracker, part in zip(self._trackers, parts, strict=True):
             tracker.update_state(part)
         return {tracker.name: tracker.result() for tracker in self._trackers}
+
+    def _over_workers(self, step):
+        """A step that each worker takes with its own share; the optimizer adds up the gradients."""
+        if self._strategy is None:
+            return step
+        return lambda *arguments: self._strategy.run(step, arguments)
+
+    def _sum_over_workers(self, values):
+        """The sum of an array that each worker has, NumPy; the array itself if there is only one.
+
+        Time and memory O(size of the array).
+        """
+        values = np.asarray(values)
+        if self._strategy is None:
+            return values
+
+        def total(mine):
+            mine = tf.identity(mine)  # on the worker's device
+            return tf.distribute.get_replica_context().all_reduce("SUM", mine)
+
+        if values.dtype not in self._totals:
+            step = tf.function(self._over_workers(total), autograph=False, reduce_retracing=True)
+            self._totals[values.dtype] = step
+        return self._totals[values.dtype](tf.constant(values)).numpy()
 
     def _set_optimizer(self, optimizer, learning_rate):
         """Go on with the optimizer at hand if the one asked for is configured alike."""
@@ -197,6 +223,22 @@ class TrainedModel(keras.Model):
     def _restore(state, values):
         for variable, value in zip(state, values, strict=True):
             variable.assign(value)
+
+
+def _place():
+    """The strategy in scope if it joins several machines, which worker this is, and of how many."""
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return None, 0, 1
+    resolver, count = strategy.cluster_resolver, strategy.num_replicas_in_sync
+    jobs = resolver.cluster_spec().as_dict()
+    if sum(map(len, jobs.values())) != count or not set(jobs) <= {"chief", "worker"}:
+        raise ValueError(
+            "TF_CONFIG should name workers with one device each. Received: "
+            f"{count} devices in {jobs}. Set CUDA_VISIBLE_DEVICES to one device per worker."
+        )
+    first = len(jobs.get("chief", ())) if resolver.task_type == "worker" else 0
+    return strategy, first + resolver.task_id, count
 
 
 def observed(name, tensor, shape):

@@ -385,24 +385,24 @@ class CFModel(TrainedModel):
     def _full_batch(self, train):
         count, shape = len(train[2]), (self.num_users, self.num_items)
         weight, pull = 2 / count, self._pull()
-        if _kernels.choose_kernel(*shape, count) == "dense":
+        if _kernels.choose_kernel(*shape, count) == "dense" and self._strategy is None:
             tables = _kernels.dense_tables(*train, *shape, weight, pull)
-            gradient = _kernels.dense_gradient
+
+            def gradient(tables, _):
+                return _kernels.dense_gradient(tables, *self._tables())
+
         else:
             num_batches = -(-count // _kernels.FULL)
-            tables = (
-                _kernels.sparse_tables(*train, num_batches),
-                tf.range(num_batches),
-                tf.constant(weight),
-            )
+            tables = _kernels.sparse_tables(*train, num_batches, share=self._share())
 
-            def gradient(tables, users, items):
-                return _kernels.sparse_gradient(*tables, pull, users, items)
+            def gradient(tables, _):
+                everything = tf.range(num_batches)
+                return _kernels.sparse_gradient(tables, everything, weight, pull, *self._tables())
 
-        steps = self._compiled_steps(lambda tables, _: gradient(tables, *self._tables()), tables)
+        steps = self._compiled_steps(gradient, tables)
 
         def advance(count):
-            steps(tables, tf.zeros(count, tf.int32))
+            steps(tables, np.zeros(count, np.int32))
             return count
 
         return advance
@@ -412,12 +412,12 @@ class CFModel(TrainedModel):
         batch_size = min(_checks.positive_integer("batch_size", batch_size), count)
         per_epoch = -(-count // batch_size)
         # Batches and their order follow from seed and iteration: nothing else needs to be saved.
-        tables = _kernels.sparse_tables(*train, per_epoch, np.random.default_rng([self.seed, 0, 1]))
+        dealer = np.random.default_rng([self.seed, 0, 1])
+        tables = _kernels.sparse_tables(*train, per_epoch, dealer, self._share())
         pull = self._pull()
 
         def gradient(tables, number):
-            size = tables[-1][number + 1] - tables[-1][number]
-            weight = 2.0 / tf.cast(size, tf.float32)
+            weight = 2 / tables[-1][number]
             return _kernels.sparse_gradient(tables, number[None], weight, pull, *self._tables())
 
         steps = self._compiled_steps(gradient, tables)
@@ -426,27 +426,33 @@ class CFModel(TrainedModel):
             epoch, start = divmod(self.iteration, per_epoch)
             order = np.random.default_rng([self.seed, epoch]).permutation(per_epoch)
             order = order[start : start + limit].astype(np.int32)
-            steps(tables, tf.constant(order))
+            steps(tables, order)
             return len(order)
 
         return advance
 
+    def _share(self):
+        return self._worker, self._num_workers
+
     def _pull(self):
-        return 2 * self.gravity_coeff / (self.num_users * self.num_items)
+        """The factor of gravity's gradient; each worker adds its part."""
+        return 2 * self.gravity_coeff / (self.num_users * self.num_items) / self._num_workers
 
     def _compiled_steps(self, gradient, tables):
-        """A step of the optimizer for each number in a list, as one graph kept for the next call.
+        """A function of (tables, numbers): a step of the optimizer for each of the numbers.
 
-        `gradient(tables, number)` gives the gradients of a step but for the l2 penalty.
+        `gradient(tables, number)` gives the gradients of a step but for the l2 penalty. Graphs are
+        kept for the next call.
         """
         key = (self.optimizer, gradient.__code__, [part.shape for part in tf.nest.flatten(tables)])
         if self._steps is not None and self._steps[0] == key:
             return self._steps[1]
         optimizer, variables = self.optimizer, self._variables()
-        shrink = [2 * self.l2_coeff / self.num_users, 2 * self.l2_coeff / self.num_items]
-        large = (self.num_users + self.num_items) * self.embedding_dim >= _LARGE
+        shrink = [
+            2 * self.l2_coeff / rows / self._num_workers
+            for rows in (self.num_users, self.num_items)
+        ]
 
-        @tf.function(autograph=False, jit_compile=large)
         def apply(*gradients):
             if self.l2_coeff:
                 gradients = [
@@ -456,33 +462,59 @@ class CFModel(TrainedModel):
                     )
                 ]
             optimizer.apply(gradients, variables)
-            self._iteration.assign_add(1)
 
-        def steps(tables, numbers):
-            def step(at):
-                apply(*gradient(tables, numbers[at]))
-                return (at + 1,)
+        if self._strategy is None:
+            large = (self.num_users + self.num_items) * self.embedding_dim >= _LARGE
+            apply = tf.function(apply, autograph=False, jit_compile=large)
 
-            tf.while_loop(lambda at: at < tf.size(numbers), step, (0,), parallel_iterations=1)
+            def several(tables, numbers):
+                def step(at):
+                    apply(*gradient(tables, numbers[at]))
+                    self._iteration.assign_add(1)
+                    return (at + 1,)
 
-        # A concrete function: tracing one per model is meant, and TensorFlow would warn of it.
-        steps = tf.function(steps, autograph=False)
-        self._steps = key, steps.get_concrete_function(tables, tf.TensorSpec([None], tf.int32))
-        return self._steps[1]
+                tf.while_loop(lambda at: at < tf.size(numbers), step, (0,), parallel_iterations=1)
+
+            # A concrete function: tracing one per model is meant, and TensorFlow would warn of it.
+            steps = tf.function(several, autograph=False)
+            steps = steps.get_concrete_function(tables, tf.TensorSpec([None], tf.int32))
+
+            def run(tables, numbers):
+                steps(tables, tf.constant(numbers))
+
+        else:
+            # Workers meet in every step, which a loop within the graph does not allow.
+            one = self._over_workers(lambda tables, at: apply(*gradient(tables, at)))
+            step = tf.function(one, autograph=False)
+            step = step.get_concrete_function(tables, tf.TensorSpec([], tf.int32))
+
+            def run(tables, numbers):
+                for number in numbers:
+                    step(tables, tf.constant(number))
+                    self._iteration.assign_add(1)
+
+        self._steps = key, run
+        return run
 
     def _measured(self, train, A_test):
-        tensors = (
-            [train]
-            if A_test is None
-            else [train, observed("A_test", A_test, (self.num_users, self.num_items))]
-        )
-        return [[tf.constant(part) for part in tensor] for tensor in tensors]
+        tensors = [train]
+        if A_test is not None:
+            tensors.append(observed("A_test", A_test, (self.num_users, self.num_items)))
+        worker, num_workers = self._share()
+        counts = [len(tensor[2]) for tensor in tensors]
+        return counts, [
+            [tf.constant(part[tensor[0] % num_workers == worker]) for part in tensor]
+            if num_workers > 1
+            else [tf.constant(part) for part in tensor]
+            for tensor in tensors
+        ]
 
     def _row(self, measured):
-        counts = [len(tensor[2]) for tensor in measured]
+        counts, tensors = measured
         self._num_ratings.assign(counts[0])  # here, since all arguments have passed their checks
         dense = _kernels.choose_kernel(self.num_users, self.num_items, counts[0]) == "dense"
-        *errors, l2, pull = _measure(measured, *self._tables(), dense).numpy().tolist()
+        *errors, l2, pull = _measure(tensors, *self._tables(), dense).numpy().tolist()
+        errors = self._sum_over_workers(errors)
         errors = [error / count for error, count in zip(errors, counts, strict=True)]
         l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
         return {

@@ -121,11 +121,8 @@ def softmax_loss(user_embeddings, item_embeddings, labels):
     Source: Covington, Adams, Sargin (2016), "Deep neural networks for YouTube recommendations",
     section 3.1.
     """
-    rows, ids, weights = _labels(user_embeddings, item_embeddings, labels)
-    scores = tf.matmul(user_embeddings, item_embeddings, transpose_b=True)  # [n, M]
-    chosen = tf.gather_nd(scores, tf.stack([rows, ids], axis=1))
-    normalizers = tf.gather(tf.reduce_logsumexp(scores, axis=1), rows)
-    return tf.reduce_sum(weights * (normalizers - chosen)) / tf.reduce_sum(weights)
+    losses, weights = summed_softmax_loss(user_embeddings, item_embeddings, labels)
+    return losses / weights
 
 
 def sampled_softmax_loss(user_embeddings, item_embeddings, labels, sampled, sampling_probabilities):
@@ -158,7 +155,22 @@ def sampled_softmax_loss(user_embeddings, item_embeddings, labels, sampled, samp
     recommendations", equations 3 and 4; the label's own score is left as it is because it is always
     there, not drawn.
     """
+    losses, weights = summed_softmax_loss(
+        user_embeddings, item_embeddings, labels, sampled, sampling_probabilities
+    )
+    return losses / weights
+
+
+def summed_softmax_loss(
+    user_embeddings, item_embeddings, labels, sampled=None, sampling_probabilities=None
+):
+    """Weighted sum of the losses of labels, and the sum of their weights; sampled if asked for."""
     rows, ids, weights = _labels(user_embeddings, item_embeddings, labels)
+    if sampled is None:
+        scores = tf.matmul(user_embeddings, item_embeddings, transpose_b=True)  # [n, M]
+        own = tf.gather_nd(scores, tf.stack([rows, ids], axis=1))
+        normalizers = tf.gather(tf.reduce_logsumexp(scores, axis=1), rows)
+        return tf.reduce_sum(weights * (normalizers - own)), tf.reduce_sum(weights)
     own = tf.reduce_sum(
         tf.gather(user_embeddings, rows) * tf.gather(item_embeddings, ids), axis=1
     )  # [L]
@@ -178,7 +190,7 @@ def sampled_softmax_loss(user_embeddings, item_embeddings, labels, sampled, samp
         tf.reduce_logsumexp(rest, axis=1),
     )  # [L]
     normalizers = tf.reduce_logsumexp(tf.stack([own, others], axis=1), axis=1)
-    return tf.reduce_sum(weights * (normalizers - own)) / tf.reduce_sum(weights)
+    return tf.reduce_sum(weights * (normalizers - own)), tf.reduce_sum(weights)
 
 
 def _labels(user_embeddings, item_embeddings, labels):

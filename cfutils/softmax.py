@@ -10,7 +10,7 @@ import scipy.sparse
 from cfutils import _checks
 from cfutils._tensorflow import keras, tf
 from cfutils._training import TrainedModel, observed
-from cfutils.losses import sampled_softmax_loss, softmax_loss
+from cfutils.losses import summed_softmax_loss
 
 __all__ = ["SoftmaxModel", "split_histories"]
 
@@ -378,11 +378,23 @@ class SoftmaxModel(TrainedModel):
     def _seed(self, number):
         return tf.stack([tf.constant(self.seed, tf.int64), tf.cast(number, tf.int64)])
 
-    def _split_loss(self, places, weights, num_rows, share, seed, tables=None, sample=None):
-        """The loss of histories of which a share, chosen by the seed, are the labels."""
+    def _split_loss(
+        self, places, weights, num_rows, share, seed, tables=None, sample=(), worker=(0, 1)
+    ):
+        """The loss of histories of which a share, chosen by the seed, are the labels.
+
+        Worker (w, W) computes the part of it that rows w, w + W, w + 2 W... contribute.
+        """
         tables = self._tables() if tables is None else tables
         is_label = _choose_labels(places[:, 0], num_rows, share, seed)
         rest = tf.logical_not(is_label)
+        total = tf.reduce_sum(tf.boolean_mask(weights, is_label))
+        if worker != (0, 1):
+            first, step = worker
+            mine = tf.equal(places[:, 0] % step, first)
+            is_label, rest = tf.logical_and(is_label, mine), tf.logical_and(rest, mine)
+            places = tf.stack([places[:, 0] // step, places[:, 1]], axis=1)
+            num_rows = (num_rows - first + step - 1) // step
         users = self._tower(
             tf.boolean_mask(places, rest), tf.boolean_mask(weights, rest), num_rows, tables
         )
@@ -390,9 +402,7 @@ class SoftmaxModel(TrainedModel):
         labels = tf.SparseTensor(
             tf.boolean_mask(places, is_label), tf.boolean_mask(weights, is_label), shape
         )
-        if sample is None:
-            return softmax_loss(users, tables[0], labels)
-        return sampled_softmax_loss(users, tables[0], labels, *sample)
+        return summed_softmax_loss(users, tables[0], labels, *sample)[0] / total
 
     def _batches(self, train, batch_size, num_sampled):
         places, weights, num_users = train
@@ -432,6 +442,7 @@ class SoftmaxModel(TrainedModel):
                 drawn = np.minimum(drawn, self.num_items - 1)
                 sample = [drawn, chances[drawn].astype(np.float32)]
             step(*(tf.convert_to_tensor(part) for part in [*batch(), *sample]))
+            self._iteration.assign_add(1)
             return 1
 
         return advance
@@ -442,16 +453,18 @@ class SoftmaxModel(TrainedModel):
         if self._steps is not None and self._steps[0] == key:
             return self._steps[1]
         optimizer, variables = self.optimizer, self._variables()
+        worker = self._worker, self._num_workers
         big = [self._items] if self.tied else [self._items, self._inputs]
         small = [v for v in variables if all(v is not table for table in big)]
 
         def full(places, weights, num_rows):
             seed = self._seed(self._iteration + 1)
             with tf.GradientTape() as tape:
-                loss = self._split_loss(places, weights, num_rows, self.dropout, seed)
+                loss = self._split_loss(
+                    places, weights, num_rows, self.dropout, seed, worker=worker
+                )
             gradients = tape.gradient(loss, [variable.value for variable in variables])
             optimizer.apply(gradients, variables)
-            self._iteration.assign_add(1)
 
         def few(places, weights, num_rows, drawn, chances):
             # Only rows that the batch or the sample touches are read and have a gradient.
@@ -467,15 +480,16 @@ class SoftmaxModel(TrainedModel):
             with tf.GradientTape() as tape:
                 tape.watch(rows)
                 loss = self._split_loss(
-                    places, weights, num_rows, self.dropout, seed, tables, sample
+                    places, weights, num_rows, self.dropout, seed, tables, sample, worker
                 )
             gradients = tape.gradient(loss, rows + [variable.value for variable in small])
             gradients[: len(big)] = [
                 tf.IndexedSlices(gradient, touched, tf.shape(table, tf.int64))
                 for gradient, table in zip(gradients, big, strict=False)
             ]
+            if self._num_workers > 1:  # rows that several workers have are one row
+                gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
             optimizer.apply(gradients, big + small)
-            self._iteration.assign_add(1)
 
         signature = [
             tf.TensorSpec([None, 2], tf.int64),
@@ -485,7 +499,7 @@ class SoftmaxModel(TrainedModel):
         if sampled:
             signature += [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.float32)]
         # A concrete function: tracing one per model is meant, and TensorFlow would warn of it.
-        step = tf.function(few if sampled else full, autograph=False)
+        step = tf.function(self._over_workers(few if sampled else full), autograph=False)
         self._steps = key, step.get_concrete_function(*signature)
         return self._steps[1]
 
@@ -541,12 +555,12 @@ class SoftmaxModel(TrainedModel):
 
     def _cross_entropy(self, blocks):
         total, weight = 0.0, 0.0
-        for (places, weights), labels, num_rows in blocks:
+        for (places, weights), labels, num_rows in blocks[self._worker :: self._num_workers]:
             users = self._tower(places, weights, num_rows)
             labels = tf.SparseTensor(*labels, (num_rows, self.num_items))
-            here = float(np.sum(labels.values, dtype=np.float64))
-            total += here * float(softmax_loss(users, self._items, labels))
-            weight += here
+            total += float(summed_softmax_loss(users, self._items, labels)[0])
+            weight += float(np.sum(labels.values, dtype=np.float64))
+        total, weight = self._sum_over_workers([total, weight])
         return total / weight
 
 
