@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import secrets
 import shutil
 
@@ -18,17 +19,12 @@ def replace_files(contents):
         OSError: if a file can't be written; if it was for want of space or of a right, the old
             files are unharmed.
     """
-    scratch = {
-        path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in contents
-    }
+    scratch = {path: _beside(path) for path in contents}
     try:
         for path, content in contents.items():
             with open(scratch[path], "xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copymode(path, scratch[path])
+            _settle(scratch[path], path)
         first, *others = contents
         for path in others:
             path.unlink(missing_ok=True)
@@ -37,9 +33,53 @@ def replace_files(contents):
     finally:
         for path in scratch.values():
             path.unlink(missing_ok=True)
-    if os.name == "posix":  # the new names are on the disk too
-        folder = os.open(first.parent, os.O_RDONLY)
+    _settle_folder(first.parent)
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """Gives the path of a new file beside `path`, which takes its place if all went well.
+
+    Args:
+        path: the file to replace, as text or a path; behind a symbolic link the file it points to.
+
+    Raises:
+        OSError: if it can't be written; the old file is then unharmed.
+    """
+    path = pathlib.Path(path).resolve()
+    scratch = _beside(path)
+    try:
+        open(scratch, "xb").close()
+        yield scratch
+        _settle(scratch, path)
+        os.replace(scratch, path)
+    except OSError as error:
+        if error.filename == str(scratch):
+            error.filename = str(path)
+        raise
+    finally:
+        scratch.unlink(missing_ok=True)
+    _settle_folder(path.parent)
+
+
+def _beside(path):
+    """A new name in the same folder, with the same ending."""
+    return path.with_name(f".{secrets.token_hex(4)}.tmp.{path.name}")
+
+
+def _settle(scratch, path):
+    """The content is on the disk, with the rights of the file that it is going to replace."""
+    with open(scratch, "r+b") as file:
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copymode(path, scratch)
+
+
+def _settle_folder(folder):
+    """The new names are on the disk too."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)

@@ -1,11 +1,14 @@
 """What all trainable models share: the loop of `train`, optimizers that go on, the Keras hooks."""
 
+import os
 import time
+import zipfile
 
 import numpy as np
 import pandas as pd
 
 from cfutils import _checks, _progress
+from cfutils._files import replaced
 from cfutils._tensorflow import keras, tf
 
 
@@ -84,6 +87,63 @@ class TrainedModel(keras.Model):
         """The loss on a SparseTensor of ratings, for `evaluate`."""
         self._check_tensor(data)
         return self._track(self._loss_parts(data))
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """`keras.Model.save`; a `.keras` file is at every moment whole, the old or the new one."""
+        name = os.fspath(filepath)
+        if not name.endswith(".keras") or zipped is False or "://" in name:
+            return super().save(filepath, overwrite, zipped, **kwargs)
+        if _may_write(name, overwrite):
+            with replaced(name) as scratch:
+                super().save(scratch, True, zipped, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        """`keras.Model.save_weights`; a file is at every moment whole, the old or the new one."""
+        name = os.fspath(filepath)
+        if not name.endswith(".weights.h5") or max_shard_size is not None or "://" in name:
+            return super().save_weights(filepath, overwrite, max_shard_size)
+        if _may_write(name, overwrite):
+            with replaced(name) as scratch:
+                super().save_weights(scratch)
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """`keras.Model.load_weights`; where it raises, the model is as it was.
+
+        Raises:
+            ValueError: If the file is not whole, or a table in it has another shape.
+        """
+        state = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
+        before = [variable.numpy() for variable in state]
+        try:
+            if str(filepath).endswith(".keras"):
+                with zipfile.ZipFile(filepath) as archive:
+                    altered = archive.testzip()
+                if altered:
+                    raise zipfile.BadZipFile(f"the checksum of {altered} is another")
+            super().load_weights(filepath, skip_mismatch, **kwargs)
+        except BaseException as error:
+            self._restore(state, before)
+            if isinstance(error, FileNotFoundError):
+                raise
+            if isinstance(error, (OSError, KeyError, zipfile.BadZipFile)):
+                raise ValueError(
+                    f"filepath should be a whole .keras or .weights.h5 file. Received: {filepath}, "
+                    f"{error}. The model is as it was; take another copy of the file."
+                ) from error
+            raise
+
+    def load_own_variables(self, store):
+        """What Keras calls to fill the tables from a file: all of them, or none."""
+        for number, variable in enumerate(self.weights):
+            expected = list(variable.shape)
+            received = list(store[str(number)].shape) if str(number) in store else "nothing"
+            if received != expected:
+                raise ValueError(
+                    f"{variable.name} should have the model's shape {expected}. Received: "
+                    f"{received} in the file. Make the model with the arguments of the one that "
+                    "was saved, or load that one: keras.saving.load_model."
+                )
+        super().load_own_variables(store)
 
     def _check_tensor(self, data):
         if not isinstance(data, tf.SparseTensor):
@@ -277,6 +337,14 @@ def observed(name, tensor, shape):
             )
     users, items = indices.T.astype(np.int32)
     return users, items, values
+
+
+def _may_write(path, overwrite):
+    if overwrite or not os.path.exists(path):
+        return True
+    from keras.src.utils.io_utils import ask_to_proceed_with_overwrite  # as Keras asks itself
+
+    return ask_to_proceed_with_overwrite(path)
 
 
 def _configuration(optimizer):

@@ -14,9 +14,6 @@ import pandas as pd
 import pytest
 
 import cfutils.softmax  # noqa: F401  (known to load_model)
-from cfutils import distributed
-from cfutils._tensorflow import tf
-from cfutils.factorization import CFModel, ratings_tensor
 
 N, M = 60, 40
 OPTIONS = ["--embedding-dim", "8", "--eval-every", "10", "--learning-rate", "0.02"]

@@ -1,0 +1,431 @@
+"""Models as files: whole at every moment, loaded without running what is in them."""
+
+import ast
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from cfutils._tensorflow import keras, tf
+from cfutils.factorization import CFModel
+from cfutils.softmax import SoftmaxModel
+
+# Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
+
+MODELS = {
+    "factorization": lambda **options: CFModel(7, 5, 3, **options),
+    "softmax": lambda **options: SoftmaxModel(5, input_dims=3, hidden_dims=(4,), **options),
+}
+WAYS = {"a.keras": "save", "a.weights.h5": "save_weights"}
+PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "cfutils"
+
+
+@pytest.fixture(params=MODELS)
+def kind(request):
+    return request.param
+
+
+def state(model):
+    return [variable.numpy() for variable in model.variables]
+
+
+def assert_state(model, expected):
+    for variable, values in zip(model.variables, expected, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), values)
+
+
+def filled(model, number):
+    """The model with one number in all tables, so that a mixture of two states is seen."""
+    for variable in model.weights:
+        variable.assign(tf.cast(tf.fill(variable.shape, number), variable.dtype))
+    return model
+
+
+def numbers_in(path):
+    return {float(x) for values in state(keras.saving.load_model(path)) for x in values.ravel()}
+
+
+# Whole at every moment
+
+
+SAVING = """
+    import sys, warnings
+    warnings.simplefilter("ignore")
+    import numpy as np
+    from cfutils.factorization import CFModel
+    model = CFModel(20_000, 10_000, 16)  # 2 MB
+    for number in range(1, 10_000):
+        for variable in model.weights:
+            variable.assign(np.full(variable.shape, number, variable.dtype))
+        model.save(sys.argv[1])
+        print("saved", flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_of_saving_leaves_a_whole_model(tmp_path):
+    """A process that saves without end is killed at random moments."""
+    path = tmp_path / "model.keras"
+    rng, last = np.random.default_rng(0), 0
+    for _ in range(2):
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SAVING), str(path)], stdout=subprocess.PIPE
+        ) as saving:
+            saving.stdout.readline()
+            for _ in range(3):  # stopped, so that the file is looked at between two instructions
+                time.sleep(rng.uniform(0.005, 0.05))
+                saving.send_signal(signal.SIGSTOP)
+                (number,) = numbers_in(path)
+                assert number >= 1
+                saving.send_signal(signal.SIGCONT)
+            saving.send_signal(signal.SIGKILL)
+            saved = 1 + len(saving.stdout.readlines())
+        (last,) = numbers_in(path)
+        assert saved <= last <= saved + 1
+
+
+STOPPING = """
+    import os, signal, sys, warnings
+    warnings.simplefilter("ignore")
+    import h5py
+    import keras
+    import cfutils.factorization
+    model = keras.saving.load_model(sys.argv[1])
+    for variable in model.weights:
+        variable.assign(variable + 1)
+
+    def kill(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    moment = sys.argv[2]
+    if moment == "replace":
+        os.replace = kill
+    elif moment == "fsync":
+        os.fsync = kill
+    else:  # the first half of the tables is written
+        model.save_own_variables = lambda store: kill(store.__setitem__("0", model.weights[0]))
+    model.save(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("moment", ["tables", "fsync", "replace"])
+def test_a_kill_at_each_step_of_saving_leaves_the_old_model(tmp_path, moment):
+    path = tmp_path / "model.keras"
+    filled(MODELS["factorization"](), 4).save(path)
+    before = path.read_bytes()
+    command = [sys.executable, "-c", textwrap.dedent(STOPPING), str(path), moment]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert path.read_bytes() == before
+    assert numbers_in(path) == {4.0}
+    assert len(os.listdir(tmp_path)) == 2  # it died after it had begun to write
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_full_disk_leaves_the_old_model_and_no_other_file(tmp_path, monkeypatch, kind, name):
+    path, model = tmp_path / name, MODELS[kind]()
+    getattr(model, WAYS[name])(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    for function in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, function, full)
+            with pytest.raises(OSError, match="No space left"):
+                getattr(filled(model, 9), WAYS[name])(path)
+        assert path.read_bytes() == before
+        assert os.listdir(tmp_path) == [name]
+    with monkeypatch.context() as patched:  # in the midst of writing the tables
+        patched.setattr(type(model), "save_own_variables", full)
+        with pytest.raises(OSError, match="No space left"):
+            getattr(model, WAYS[name])(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_folder_that_can_not_be_written_is_named(tmp_path, kind, name):
+    model = MODELS[kind]()
+    with pytest.raises(FileNotFoundError, match=rf"No such file.*nowhere/{name}'$"):
+        getattr(model, WAYS[name])(tmp_path / "nowhere" / name)
+    if os.geteuid():  # root may write everywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(PermissionError, match=rf"denied.*/{name}'$"):
+            getattr(model, WAYS[name])(tmp_path / name)
+        tmp_path.chmod(0o700)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_callback_saves_in_the_same_way(tmp_path, monkeypatch):
+    path, replaced, replace = tmp_path / "best.keras", [], os.replace
+
+    def watched(source, target):
+        assert pathlib.Path(source).parent == tmp_path
+        replaced.append(pathlib.Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    model = MODELS["factorization"]()
+    A = tf.SparseTensor([[0, 0], [1, 2]], [1.0, 2.0], (7, 5))
+    model.compile("sgd")
+    weights = tmp_path / "best.weights.h5"
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(path),
+        keras.callbacks.ModelCheckpoint(weights, save_weights_only=True),
+    ]
+    model.fit(A, epochs=2, verbose=0, callbacks=callbacks)
+    assert replaced == 2 * ["best.keras", "best.weights.h5"]
+    assert sorted(os.listdir(tmp_path)) == ["best.keras", "best.weights.h5"]
+    other = MODELS["factorization"](seed=1)
+    other.load_weights(weights)
+    assert_state(other, state(model))
+
+
+def test_the_arguments_of_keras_hold(tmp_path, kind, monkeypatch):
+    model, path = MODELS[kind](), tmp_path / "a.keras"
+    with pytest.raises(ValueError, match="Invalid filepath extension"):
+        model.save(tmp_path / "a.model")
+    with pytest.raises(ValueError, match=r"must end in `.weights.h5`"):
+        model.save_weights(tmp_path / "a.keras")
+    with pytest.raises(ValueError, match="should not end in `.keras`"):
+        model.save(path, zipped=False)
+    assert os.listdir(tmp_path) == []
+    model.save(tmp_path / "folder", zipped=False)
+    assert_state(keras.saving.load_model(tmp_path / "folder"), state(model))
+    model.save(str(path), zipped=True)
+    before, answers = path.read_bytes(), ["n", "y"]
+    monkeypatch.setattr("builtins.input", lambda question: answers.pop(0))
+    filled(model, 8).save(path, overwrite=False)
+    assert path.read_bytes() == before
+    model.save(path, overwrite=False)
+    assert numbers_in(path) == {8.0}
+    assert answers == []
+
+
+def test_rights_and_links_stay(tmp_path):
+    model, path, link = MODELS["factorization"](), tmp_path / "a.keras", tmp_path / "link.keras"
+    model.save(path)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    filled(model, 3).save(link)
+    assert link.is_symlink()
+    assert numbers_in(path) == {3.0}
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+# Loaded without running what is in them
+
+
+def rewritten(source, target, change):
+    """A copy of a saved model with another configuration."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                change(config)
+                content = json.dumps(config)
+            new.writestr(name, content)
+    return target
+
+
+def code_of(marker):
+    """A function as Keras writes it with its code; it leaves a file when called."""
+    function = lambda _=None, file=str(marker): open(file, "w").close()  # noqa: E731
+    with pytest.warns(UserWarning, match="lambda"):
+        serialized = keras.saving.serialize_keras_object(function)
+    assert serialized["class_name"] == "__lambda__"
+    return serialized
+
+
+def as_seed(config, code):
+    config["config"]["seed"] = code
+
+
+def as_rate(config, code):
+    config["compile_config"]["optimizer"]["config"]["learning_rate"] = code
+
+
+def as_optimizer(config, code):
+    config["compile_config"]["optimizer"] = code
+
+
+def as_model(config, code):
+    config.clear()
+    config.update(code)
+
+
+def as_layer(config, code):
+    layer = {"module": "keras.layers", "class_name": "Lambda", "registered_name": None}
+    layer["config"] = {"name": "x", "function": code, "arguments": {}}
+    config.update(module="keras", class_name="Sequential", registered_name="Sequential")
+    config["config"] = {"name": "x", "layers": [layer], "build_input_shape": [1, 1]}
+
+
+def as_command(config, code):
+    """The name of a function of the standard library in place of a class."""
+    config.update(module="os", class_name="system", registered_name="system")
+    config["config"] = {"command": f"touch {code['marker']}"}
+
+
+DISALLOWED = r"risk of arbitrary code execution and thus it is disallowed"
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (as_seed, "seed should be an integer"),
+        (as_rate, DISALLOWED),
+        (as_optimizer, DISALLOWED),
+        (as_model, DISALLOWED),
+        (as_layer, DISALLOWED),
+        (as_command, "Could not locate class 'system'"),
+    ],
+)
+def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, place, message):
+    marker, path = tmp_path / "it_ran", tmp_path / "a.keras"
+    model = MODELS["factorization"]()
+    model.compile(keras.optimizers.SGD(0.1))
+    model.optimizer.build(model._variables())
+    model.save(path)
+    code = code_of(marker) | {"marker": str(marker)}
+    altered = rewritten(path, tmp_path / "b.keras", lambda config: place(config, code))
+    with pytest.raises((ValueError, TypeError), match=message):
+        keras.saving.load_model(altered)
+    assert not marker.exists()
+    # The configuration of the file is not read at all where weights are loaded.
+    other = MODELS["factorization"](seed=1)
+    other.load_weights(altered)
+    assert not marker.exists()
+    np.testing.assert_array_equal(other.user_embeddings, model.user_embeddings)
+
+
+def test_the_code_would_run_if_it_were_let(tmp_path):
+    """What the test above forbids is possible: otherwise it could not fail."""
+    marker = tmp_path / "it_ran"
+    function = keras.saving.deserialize_keras_object(code_of(marker), safe_mode=False)
+    function()
+    assert marker.exists()
+
+
+def test_nothing_in_the_package_unpickles_or_evaluates():
+    """Neither pickle nor a reader that unpickles, nor eval or exec, is named in the package."""
+    forbidden = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+    forbidden |= {"eval", "exec", "read_pickle", "to_pickle", "enable_unsafe_deserialization"}
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [getattr(node, field, None) for field in ("id", "attr", "module", "name")]
+            found = forbidden & {name.split(".")[0] for name in names if isinstance(name, str)}
+            assert not found, (path.name, getattr(node, "lineno", 0), found)
+            for keyword in getattr(node, "keywords", []):
+                if keyword.arg in ("allow_pickle", "safe_mode"):
+                    wanted = keyword.arg == "safe_mode"
+                    assert getattr(keyword.value, "value", None) is wanted, path.name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(tmp_path, kind, share):
+    model, path = MODELS[kind](), tmp_path / "a.keras"
+    model.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"a.keras. Please ensure the file is an accessible"):
+        keras.saving.load_model(path)
+    weights = tmp_path / "a.weights.h5"
+    model.save_weights(weights)
+    content = weights.read_bytes()
+    weights.write_bytes(content[: int(share * len(content))])
+    for file in (path, weights):
+        other = MODELS[kind](seed=1)
+        before = state(other)
+        with pytest.raises(ValueError, match=rf"filepath should be a whole .*{file.name}, .* copy"):
+            other.load_weights(file)
+        assert_state(other, before)
+
+
+def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path):
+    model, path = MODELS["factorization"](), tmp_path / "a.keras"
+    model.save(path)
+    content, noticed = path.read_bytes(), 0
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        first = archive.getinfo("model.weights.h5").header_offset + 60
+    for place in np.random.default_rng(0).integers(first, len(content), 40):
+        altered = bytearray(content)
+        altered[place] ^= 0xFF
+        path.write_bytes(altered)
+        other = MODELS["factorization"](seed=1)
+        before = state(other)
+        try:
+            other.load_weights(path)
+        except ValueError as error:
+            noticed += 1
+            assert "filepath should be a whole .keras" in str(error)
+            assert_state(other, before)
+        else:
+            assert_state(other, state(model))
+        try:
+            loaded = keras.saving.load_model(path)
+        except (zipfile.BadZipFile, ValueError, KeyError):
+            continue
+        assert_state(loaded, state(model))
+    assert noticed > 30
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ((8, 5, 3), r"user_embeddings should have .* \[7, 3\]. Received: \[8, 3\] in the file"),
+        ((7, 6, 3), r"item_embeddings should have .* \[5, 3\]. Received: \[6, 3\] in the file"),
+        ((7, 5, 2), r"user_embeddings should have .* \[7, 3\]. Received: \[7, 2\] in the file"),
+    ],
+)
+def test_another_shape_is_named_and_changes_nothing(tmp_path, name, other, message):
+    saved = CFModel(*other, seed=1)
+    getattr(saved, WAYS[name])(tmp_path / name)
+    model = MODELS["factorization"]()
+    before = state(model)
+    with pytest.raises(ValueError, match=message):
+        model.load_weights(tmp_path / name)
+    assert_state(model, before)
+
+
+def test_another_kind_of_model_is_refused_and_changes_nothing(tmp_path, kind):
+    MODELS[kind](seed=1).save(tmp_path / "a.keras")
+    for other in MODELS:
+        model = MODELS[other]()
+        before = state(model)
+        if other != kind:
+            with pytest.raises(ValueError, match=r"embeddings should have the model's shape"):
+                model.load_weights(tmp_path / "a.keras")
+            assert_state(model, before)
+
+
+def test_a_missing_optimizer_state_changes_nothing(tmp_path):
+    """Keras fills the tables before it finds that the optimizer's state is not there."""
+    MODELS["factorization"](seed=1).save(tmp_path / "a.keras")
+    model = MODELS["factorization"]()
+    model.compile("adam")
+    model.optimizer.build(model._variables())
+    before = state(model)
+    with pytest.raises(ValueError, match="optimizer"):
+        model.load_weights(tmp_path / "a.keras")
+    assert_state(model, before)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path, kind):
+    for name in WAYS:
+        with pytest.raises(FileNotFoundError, match=name):
+            MODELS[kind]().load_weights(tmp_path / name)
