@@ -151,7 +151,11 @@ def _load(path, model):
             f"loaded: {error}. Move it away to start anew."
         ) from error
     wanted, received = (
-        {**each.get_config(), "name": type(each).__name__, "optimizer": each.optimizer.name}
+        {
+            **each.get_config(),
+            "name": type(each).__name__,
+            "optimizer": type(each.optimizer).__name__,
+        }
         for each in (model, saved)
     )
     if wanted != received:

@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import cfutils.softmax  # noqa: F401  (known to load_model)
+from cfutils import distributed
+from cfutils.factorization import CFModel, ratings_tensor
+from cfutils.softmax import SoftmaxModel
+
+# Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 N, M = 60, 40
 OPTIONS = ["--embedding-dim", "8", "--eval-every", "10", "--learning-rate", "0.02"]
@@ -119,25 +126,128 @@ def test_two_workers_train_to_what_one_does(table, tmp_path, model):
     assert loss.iloc[-1] < loss.iloc[0]
 
 
-@pytest.mark.parametrize("lost", [1, 0])
-def test_a_killed_worker_that_comes_back_loses_only_the_steps_since(table, tmp_path, lost):
-    options = [*OPTIONS, *MODELS["cf"], "--num-iterations", "4000", "--save-every", "100"]
-    options += ["--eval-every", "1000"]
+def test_killed_workers_that_come_back_lose_only_the_steps_since(table, tmp_path):
+    """First worker 1 is killed, then worker 0, which saves; each is started again by hand."""
+    last = 2500
+    options = [*OPTIONS, *MODELS["cf"], "--num-iterations", last, "--save-every", "50"]
+    options += ["--eval-every", "500"]
     path = tmp_path / "model.keras"
     with Workers(2, table, path, options) as workers:
-        wait_for(path.exists, workers.processes[0])
-        workers.processes[lost].send_signal(signal.SIGKILL)
-        workers.processes[lost].wait()
-        saved = keras.saving.load_model(path).iteration
-        assert 0 < saved < 4000  # it was in the middle
-        other = workers.processes[1 - lost]
-        wait_for(lambda: "starting again" in workers.log(1 - lost).read_text(), other)
-        workers.start(lost)
+        for lost in (1, 0):
+            before = path.stat().st_mtime_ns if path.exists() else 0
+            wait_for(
+                lambda b=before: path.exists() and path.stat().st_mtime_ns > b, workers.processes[0]
+            )
+            workers.processes[lost].send_signal(signal.SIGKILL)
+            workers.processes[lost].wait()
+            saved = keras.saving.load_model(path).iteration
+            assert 0 < saved < last  # it was in the middle
+            log = workers.log(1 - lost)
+            wait_for(
+                lambda log=log: "starting again" in log.read_text(), workers.processes[1 - lost]
+            )
+            workers.start(lost)
         for history in workers.histories():
             assert history["iteration"].iloc[0] >= saved  # nothing before was done again
-            assert history["iteration"].iloc[-1] == 4000
+            assert history["iteration"].iloc[-1] == last
     alone = tmp_path / "alone.keras"
     command = [sys.executable, "-m", "cfutils.distributed", table, alone, *options]
     subprocess.run(list(map(str, command)), capture_output=True, check=True)
-    np.testing.assert_allclose(variables(path)[0], variables(alone)[0], rtol=0.02, atol=0.02)
-    assert keras.saving.load_model(path).iteration == 4000
+    assert_equal_models(path, alone)
+
+
+# One process, without TF_CONFIG
+
+
+@pytest.fixture
+def A(ratings):
+    return ratings_tensor(ratings.rename(columns={"item_id": "movie_id"}), N, M)
+
+
+def make(**options):
+    return CFModel(N, M, 4, **options)
+
+
+def run(A, path, build=make, **options):
+    options = {"num_iterations": 20, "save_every": 10, "learning_rate": 0.05} | options
+    return distributed.train(distributed.connect(), build, A, path=path, **options)
+
+
+@pytest.mark.parametrize("batch_size", [None, 100])
+def test_stopped_and_taken_up_equals_once(A, tmp_path, batch_size):
+    options = {"batch_size": batch_size, "eval_every": 5}
+    once, history = run(A, tmp_path / "once.keras", **options)
+    run(A, tmp_path / "twice.keras", num_iterations=7, **options)
+    twice, rest = run(A, tmp_path / "twice.keras", **options)
+    assert rest["iteration"].tolist() == [10, 15, 20]
+    assert history["iteration"].tolist() == [0, 5, 10, 15, 20]
+    np.testing.assert_array_equal(twice.user_embeddings, once.user_embeddings)
+    again, nothing = run(A, tmp_path / "twice.keras", **options)
+    assert nothing.empty
+    np.testing.assert_array_equal(again.user_embeddings, once.user_embeddings)
+
+
+def test_it_is_the_training_of_the_model(A, tmp_path):
+    model = make(l2_coeff=0.1)
+    model.train(A, num_iterations=20, learning_rate=0.05, optimizer="adam", batch_size=100)
+    same, _ = run(A, tmp_path / "a.keras", lambda: make(l2_coeff=0.1), batch_size=100)
+    np.testing.assert_allclose(same.user_embeddings, model.user_embeddings, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"build": lambda: make(l2_coeff=1.0)}, "l2_coeff 1.0. Received: l2_coeff 0.0 in"),
+        ({"build": lambda: CFModel(N, M, 5)}, "embedding_dim 5. Received: embedding_dim 4 in"),
+        ({"optimizer": "sgd"}, "optimizer SGD. Received: optimizer Adam in"),
+        ({"build": lambda: SoftmaxModel(M, input_dims=4)}, "name SoftmaxModel"),
+    ],
+)
+def test_a_saved_model_of_another_kind_is_refused_and_kept(A, tmp_path, options, message):
+    path = tmp_path / "a.keras"
+    run(A, path, num_iterations=5)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"path should hold a model with .*{message}"):
+        run(A, path, **options)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_refused_and_kept(A, tmp_path):
+    path = tmp_path / "a.keras"
+    path.write_bytes(b"PK but no zip file")
+    with pytest.raises(ValueError, match="path should hold a model that was saved whole"):
+        run(A, path)
+    assert path.read_bytes() == b"PK but no zip file"
+
+
+def test_bad_arguments_are_refused(A, tmp_path):
+    for path in (tmp_path / "a.h5", tmp_path / "nowhere" / "a.keras"):
+        with pytest.raises(ValueError, match="path should be a file name that ends in .keras"):
+            run(A, path)
+    for name in ("num_iterations", "save_every"):
+        with pytest.raises(ValueError, match=f"{name} should be an integer, 1 or more"):
+            run(A, tmp_path / "a.keras", **{name: 0})
+    with pytest.raises(ValueError, match="patience should not be given here. Received: 3"):
+        run(A, tmp_path / "a.keras", patience=3)
+
+
+WORKER = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no json",
+        "[]",
+        "{}",
+        json.dumps(WORKER | {"task": {"type": "worker", "index": 2}}),
+        json.dumps(WORKER | {"task": {"type": "worker", "index": -1}}),
+        json.dumps(WORKER | {"task": {"type": "ps", "index": 0}}),
+        json.dumps(WORKER | {"cluster": {"worker": ["a", "b:2"]}}),
+        json.dumps(WORKER | {"cluster": {"worker": ["a:1"], "ps": ["b:2"]}}),
+    ],
+)
+def test_a_cluster_that_is_none_is_refused(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG should be .*Received: "):
+        distributed.connect()
