@@ -33,13 +33,25 @@ def load(path):
 
 
 def save(path, num_ratings):
-    """Write synthetic ratings as one array of records."""
+    """Write synthetic ratings as one array of records, as a CSV file and as a Parquet file.
+
+    In the files the ids have gaps, as in MovieLens.
+    """
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    path = Path(path)
     frame, _, _ = synthetic_ratings(num_ratings)
     dtype = [("user_id", "i4"), ("movie_id", "i4"), ("rating", "f4")]
     table = np.empty(num_ratings, dtype)
     for name in table.dtype.names:
         table[name] = frame[name]
     np.save(path, table)
+    columns = {"user_id": 3 * table["user_id"] + 1, "item_id": 7 * table["movie_id"] + 5}
+    written = pyarrow.table(columns | {"rating": table["rating"]})
+    pyarrow.csv.write_csv(written, path.with_suffix(".csv"))
+    pyarrow.parquet.write_table(written, path.with_suffix(".parquet"))
 
 
 def deal(users, count):
@@ -48,19 +60,18 @@ def deal(users, count):
     return np.argsort(batches.astype(np.int8), kind="stable"), count * np.arange(26) // BATCHES
 
 
-def tensor(data):
+def tensor(path):
     """Our ratings tensor; the frame is let go."""
     from cfutils.factorization import ratings_tensor
 
-    return ratings_tensor(*data)
+    return ratings_tensor(*load(path))
 
 
-def our_epochs(data, epochs, optimizer, rate):
+def our_epochs(path, epochs, optimizer, rate):
     """Seconds of each epoch but the first, which compiles."""
     from cfutils.factorization import CFModel
 
-    A = tensor(data)
-    del data
+    A = tensor(path)
     batch_size = -(-len(A.values) // BATCHES)
     history = CFModel(*A.shape, DIM).train(
         A,
@@ -73,31 +84,31 @@ def our_epochs(data, epochs, optimizer, rate):
     return history["seconds"].diff().dropna().tolist()[1:]
 
 
-def our_steps(data, steps):
+def our_steps(path, steps):
     """Seconds of each full-batch step but the first."""
     from cfutils.factorization import CFModel
 
-    A = tensor(data)
+    A = tensor(path)
     history = CFModel(*A.shape, DIM).train(A, num_iterations=steps + 1, eval_every=1)
     return history["seconds"].diff().dropna().tolist()[1:]
 
 
-def our_rankings(data, _):
+def our_rankings(path, _):
     """Seconds to rank all movies for every user who has ratings: ten best, known ones left out."""
     from cfutils.metrics import rank_candidates
 
-    train, num_users, num_items = data
+    train, num_users, num_items = load(path)
     rng = np.random.default_rng(0)
     tables = tuple(rng.normal(size=(n, DIM)).astype(np.float32) for n in (num_users, num_items))
     users = np.arange(num_users)
     return [clock(lambda: rank_candidates(tables, train, users, num_items))]
 
 
-def numba_epochs(data, epochs):
+def numba_epochs(path, epochs):
     """Seconds of each epoch of the parallel loops, batches sorted by user and by item before."""
     import numba
 
-    train, num_users, num_items = data
+    train, num_users, num_items = load(path)
     users, items = (train[name].to_numpy(np.int32) for name in ("user_id", "movie_id"))
     ratings = train["rating"].to_numpy(np.float32)
     order, starts = deal(users, len(ratings))
@@ -149,17 +160,17 @@ def numba_epochs(data, epochs):
     return [clock(epoch) for _ in range(epochs + 1)][1:]
 
 
-def numba_steps(data, steps):
+def numba_steps(path, steps):
     """Seconds of each full-batch step of the parallel loops but the first."""
-    step = numba_step(*data, DIM, RATE)
+    step = numba_step(*load(path), DIM, RATE)
     return [clock(step) for _ in range(steps + 1)][1:]
 
 
-def gather_epochs(data, epochs):
+def gather_epochs(path, epochs):
     """Seconds of each epoch of plain TensorFlow: gathered rows, autodiff, descent."""
     from cfutils._tensorflow import tf
 
-    train, num_users, num_items = data
+    train, num_users, num_items = load(path)
     users, items = (train[name].to_numpy(np.int32) for name in ("user_id", "movie_id"))
     ratings = train["rating"].to_numpy(np.float32)
     order, starts = deal(users, len(ratings))
@@ -187,19 +198,42 @@ def gather_epochs(data, epochs):
     return [clock(epoch) for _ in range(epochs + 1)][1:]
 
 
+def our_loading(path, suffix, times):
+    """Seconds to load a file; ids, ratings and pairs checked."""
+    from cfutils.data import load_ratings
+
+    return [clock(lambda: load_ratings(Path(path).with_suffix(suffix))) for _ in range(times)]
+
+
+def pandas_loading(path, times):
+    """Seconds of the short way: the whole file as numbers, then factorize; nothing is checked."""
+
+    def whole():
+        frame = pd.read_csv(Path(path).with_suffix(".csv"))
+        for column in ("user_id", "item_id"):
+            frame[column] = pd.factorize(frame[column], sort=True)[0]
+
+    return [clock(whole) for _ in range(times)]
+
+
 # work -> contender -> seconds of each repetition
 WORK = {
+    "loading a CSV file": {
+        "ours": lambda path, _: our_loading(path, ".csv", 1),
+        "pandas, unchecked": lambda path, _: pandas_loading(path, 1),
+    },
+    "loading a Parquet file": {"ours": lambda path, _: our_loading(path, ".parquet", 1)},
     "SGD epoch": {
-        "ours": lambda data, n: our_epochs(data, n, "sgd", RATE),
+        "ours": lambda path, n: our_epochs(path, n, "sgd", RATE),
         "numba": numba_epochs,
         "TensorFlow gather": gather_epochs,
     },
-    "Adam epoch": {"ours": lambda data, n: our_epochs(data, n, "adam", 0.001)},
+    "Adam epoch": {"ours": lambda path, n: our_epochs(path, n, "adam", 0.001)},
     "full-batch step": {"ours": our_steps, "numba": numba_steps},
     "ALS sweep": {
-        "ours": lambda data, n: our_sweeps(tensor(data), n),
-        "implicit Cholesky": lambda data, n: implicit_sweeps(*data, False, n + 1)[1:],
-        "implicit CG": lambda data, n: implicit_sweeps(*data, True, n + 1)[1:],
+        "ours": lambda path, n: our_sweeps(tensor(path), n),
+        "implicit Cholesky": lambda path, n: implicit_sweeps(*load(path), False, n + 1)[1:],
+        "implicit CG": lambda path, n: implicit_sweeps(*load(path), True, n + 1)[1:],
     },
     "ranking for all users": {"ours": our_rankings},
 }
@@ -219,7 +253,8 @@ def measure(folder, sizes, chosen):
                     "--file", path,
                 )  # fmt: skip
                 found.setdefault((work, contender, size), []).append(done)
-        path.unlink()
+        for suffix in (".npy", ".csv", ".parquet"):
+            path.with_suffix(suffix).unlink()
         for work, contender in chosen:
             runs = found[work, contender, size]
             seconds = float(np.median([run["seconds"] for run in runs]))
@@ -279,7 +314,7 @@ def main():
         return
     if arguments.one:
         work, contender = arguments.one
-        seconds = WORK[work][contender](load(arguments.file), arguments.repeat)
+        seconds = WORK[work][contender](arguments.file, arguments.repeat)
         print(json.dumps({"seconds": float(np.median(seconds)), "mib": peak_mib()}))
         return
     chosen = [(work, contender) for work in arguments.only for contender in WORK[work]]

@@ -81,25 +81,29 @@ def sparse_tables(users, items, ratings, num_batches, generator=None, share=(0, 
     count = len(users)
     starts = -(-np.arange(num_batches + 1) * count // num_batches)
     if generator is not None:
-        places = generator.permutation(np.arange(count, dtype=np.int32))
-        batches = np.searchsorted(starts, places, side="right") - 1
-        batches = batches.astype(np.min_scalar_type(num_batches))  # small ones are sorted faster
-        order = np.argsort(batches, kind="stable")
+        small = np.min_scalar_type(num_batches)  # batch numbers of few bytes are sorted faster
+        numbers = np.repeat(np.arange(num_batches, dtype=small), np.diff(starts))
+        order = np.argsort(generator.permutation(numbers), kind="stable")
         users, items, ratings = users[order], items[order], ratings[order]
+        del order, numbers
     sizes = np.diff(starts).astype(np.float32)
     mine = users % share[1] == share[0]
     if not mine.all():
         starts = np.concatenate([[0], np.cumsum(mine)])[starts]
         users, items, ratings = users[mine], items[mine], ratings[mine]
         count = len(users)
-    by_user, by_item = np.empty((2, count, 2), np.int64)
-    by_user[:, 0], by_user[:, 1] = users, items
+    # One after the other, and each let go once TensorFlow has its copy.
+    ratings = tf.constant(ratings)
+    pairs = np.empty((count, 2), np.int64)
+    pairs[:, 0], pairs[:, 1] = users, items
+    by_user = tf.constant(pairs)
     moves = np.empty(count, np.int32)
     for start, stop in itertools.pairwise(starts):
         moves[start:stop] = np.argsort(items[start:stop], kind="stable")
-        by_item[start:stop] = by_user[start:stop][moves[start:stop], ::-1]
-    tables = by_user, by_item, ratings, moves, starts.astype(np.int32), sizes
-    return tuple(map(tf.constant, tables))
+        pairs[start:stop] = pairs[start:stop][moves[start:stop], ::-1]
+    by_item = tf.constant(pairs)
+    del pairs
+    return by_user, by_item, ratings, *map(tf.constant, (moves, starts.astype(np.int32), sizes))
 
 
 def sparse_gradient(tables, batches, weight, pull, user_embeddings, item_embeddings):

@@ -1,10 +1,11 @@
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -296,3 +297,91 @@ def test_explicit_path_is_only_read(tmp_path):
     with pytest.raises(cfdata.DataError, match="no such folder or file"):
         load_movielens(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+# Files in chunks
+
+IDS = st.one_of(
+    st.integers(-(10**18), 10**18).map(str),
+    st.sampled_from(["7", "07", "x y", 'say "no", no', "NA", "nan", "None", "1.0", "é", "-0"]),
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=4),
+)
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12, unique=True),
+    st.integers(1, 5),
+)
+def test_files_in_chunks_load_as_the_frame_does(tmp_path, monkeypatch, pairs, rows):
+    monkeypatch.setattr("cfutils.data._ROWS", rows)
+    frame = pd.DataFrame(pairs, columns=["user_id", "item_id"], dtype="str")
+    frame["rating"] = np.arange(len(frame)) / 2
+    frame["when"] = np.arange(len(frame))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    expected = load_ratings(frame, timestamp="when")
+    parquet = load_ratings(tmp_path / "a.parquet", timestamp="when")
+    csv = load_ratings(tmp_path / "a.csv", timestamp="when")
+    for name in ("users", "movies", "ratings"):
+        pd.testing.assert_frame_equal(getattr(parquet, name), getattr(expected, name))
+    # In a CSV file ids that are all written as integers are integers, in their order.
+    for ids, table in (("user_id", "users"), ("item_id", "movies")):
+        texts = frame[ids].tolist()
+        if all(re.fullmatch("0|-?[1-9][0-9]{0,17}", text) for text in texts):
+            distinct = sorted({int(text) for text in texts})
+        else:
+            distinct = sorted(set(texts))
+        assert getattr(csv, table)["original_id"].tolist() == distinct
+        codes = csv.ratings["user_id" if table == "users" else "movie_id"]
+        assert [str(distinct[code]) for code in codes] == texts
+    assert csv.ratings["rating"].tolist() == frame["rating"].tolist()
+    assert csv.ratings["timestamp"].tolist() == frame["when"].tolist()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rating": np.nan}, "rating should be a finite number. Received: nan in row 8"),
+        ({"rating": np.inf}, "rating should be a finite number. Received: inf in row 8"),
+        ({"user_id": None}, "user_id should not be missing. Received: nan in row 8"),
+        ({"user_id": "u0", "item_id": "i0"}, r"Received: \(u0, i0\) again in row 8"),
+    ],
+)
+def test_faults_far_down_a_file_are_found(tmp_path, monkeypatch, suffix, change, message):
+    monkeypatch.setattr("cfutils.data._ROWS", 3)
+    names = {"user_id": [f"u{n}" for n in range(10)], "item_id": [f"i{n}" for n in range(10)]}
+    frame = pd.DataFrame(names | {"rating": np.ones(10)})
+    for column, value in change.items():
+        frame.loc[8, column] = value
+    path = tmp_path / f"a{suffix}"
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    with pytest.raises(ValueError, match=message):
+        load_ratings(path)
+
+
+def test_parquet_files_of_other_kinds(tmp_path):
+    path = tmp_path / "a.pq"
+    path.write_text("user_id,item_id,rating\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"a.pq should be a Parquet file. Received: "):
+        load_ratings(path)
+    frame = pd.DataFrame({"user_id": [5, 5, 9], "item_id": list("bab"), "stars": [1, 2, 3]})
+    frame.astype({"item_id": "category"}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"rating='rating' should be a column.*'stars'"):
+        load_ratings(path)
+    data = load_ratings(path, rating="stars")
+    assert data.users["original_id"].tolist() == [5, 9]
+    assert data.movies["original_id"].tolist() == ["a", "b"]
+    assert data.ratings["movie_id"].tolist() == [1, 0, 1]
+
+
+def test_loading_shows_progress_when_asked(tmp_path, capsys):
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,item_id,rating\n1,2,3\n")
+    load_ratings(path)
+    assert capsys.readouterr().err == ""
+    load_ratings(path, progress=True)
+    assert "row" in capsys.readouterr().err

@@ -82,14 +82,16 @@ def test_a_kill_in_the_middle_of_saving_leaves_a_whole_model(tmp_path):
         with subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(SAVING), str(path)], stdout=subprocess.PIPE
         ) as saving:
-            saving.stdout.readline()
-            for _ in range(3):  # stopped, so that the file is looked at between two instructions
-                time.sleep(rng.uniform(0.005, 0.05))
-                saving.send_signal(signal.SIGSTOP)
-                (number,) = numbers_in(path)
-                assert number >= 1
-                saving.send_signal(signal.SIGCONT)
-            saving.send_signal(signal.SIGKILL)
+            try:
+                saving.stdout.readline()
+                for _ in range(3):  # stopped, so that the file is seen between two instructions
+                    time.sleep(rng.uniform(0.005, 0.05))
+                    saving.send_signal(signal.SIGSTOP)
+                    (number,) = numbers_in(path)
+                    assert number >= 1
+                    saving.send_signal(signal.SIGCONT)
+            finally:
+                saving.kill()
             saved = 1 + len(saving.stdout.readlines())
         (last,) = numbers_in(path)
         assert saved <= last <= saved + 1
