@@ -168,7 +168,7 @@ def _pulls(user_embeddings, item_embeddings):
     return tf.matmul(user_embeddings, item_gram), tf.matmul(item_embeddings, user_gram)
 
 
-def squared_error(users, items, ratings, user_embeddings, item_embeddings, dense=False):
+def squared_error(pairs, ratings, user_embeddings, item_embeddings, dense=False):
     """Sum of squared errors, float64.
 
     Time O(|Omega| d), memory O(|Omega|), a chunk of embeddings at a time. `dense` goes through the
@@ -176,15 +176,15 @@ def squared_error(users, items, ratings, user_embeddings, item_embeddings, dense
     """
     if dense:
         product = tf.matmul(user_embeddings, item_embeddings, transpose_b=True)
-        cells = users * tf.shape(item_embeddings)[0] + items
+        cells = pairs[:, 0] * tf.shape(item_embeddings, tf.int64)[0] + pairs[:, 1]
         errors = tf.gather(tf.reshape(product, [-1]), cells) - ratings
         return tf.reduce_sum(tf.square(tf.cast(errors, tf.float64)))
     count = tf.shape(ratings)[0]
 
     def add(start, total):
         part = slice(start, start + _CHUNK)
-        rows = tf.gather(user_embeddings, users[part])
-        columns = tf.gather(item_embeddings, items[part])
+        rows = tf.gather(user_embeddings, pairs[part, 0])
+        columns = tf.gather(item_embeddings, pairs[part, 1])
         errors = tf.reduce_sum(rows * columns, axis=1) - ratings[part]
         return start + _CHUNK, total + tf.cast(tf.reduce_sum(tf.square(errors)), tf.float64)
 

@@ -209,9 +209,10 @@ class CFModel(TrainedModel):
         advance = (
             self._full_batch(train) if batch_size is None else self._batches(train, batch_size)
         )
+        del train  # of large data every copy counts
         return self._run(
             advance,
-            self._measured(train, A_test),
+            self._measured(A_train, A_test),
             A_test,
             num_iterations,
             eval_every,
@@ -241,6 +242,11 @@ class CFModel(TrainedModel):
 
         Source: Hu, Koren, Volinsky (2008), equations 4 and 5, the unobserved weight alpha.
         """
+        if self._num_workers > 1:
+            raise ValueError(
+                f"train_als should run on one machine. Received: {self._num_workers} workers. Use "
+                "train, or make the model outside the strategy's scope."
+            )
         train = observed("A_train", A_train, (self.num_users, self.num_items))
         users, items, values = train
         by_item = np.argsort(items, kind="stable")
@@ -262,6 +268,7 @@ class CFModel(TrainedModel):
             tf.constant(free | (np.bincount(ids, minlength=rows) > 0)[:, None], tf.float32)
             for ids, rows in ((users, self.num_users), (items, self.num_items))
         ]
+        del train, users, items, values, by_item  # of large data every copy counts
 
         def advance(sweeps):
             users, items = _sweeps(
@@ -274,7 +281,7 @@ class CFModel(TrainedModel):
 
         return self._run(
             advance,
-            self._measured(train, A_test),
+            self._measured(A_train, A_test),
             A_test,
             num_iterations,
             eval_every,
@@ -496,18 +503,19 @@ class CFModel(TrainedModel):
         self._steps = key, run
         return run
 
-    def _measured(self, train, A_test):
-        tensors = [train]
+    def _measured(self, A_train, A_test):
+        """Numbers of ratings, and the tensors of which this worker measures the errors."""
+        tensors = [A_train]
         if A_test is not None:
-            tensors.append(observed("A_test", A_test, (self.num_users, self.num_items)))
-        worker, num_workers = self._share()
-        counts = [len(tensor[2]) for tensor in tensors]
-        return counts, [
-            [tf.constant(part[tensor[0] % num_workers == worker]) for part in tensor]
-            if num_workers > 1
-            else [tf.constant(part) for part in tensor]
-            for tensor in tensors
-        ]
+            observed("A_test", A_test, (self.num_users, self.num_items))
+            tensors.append(A_test)
+        counts = [len(tensor.values) for tensor in tensors]
+        if self._num_workers > 1:
+            tensors = [
+                tf.sparse.retain(tensor, tensor.indices[:, 0] % self._num_workers == self._worker)
+                for tensor in tensors
+            ]
+        return counts, [(A.indices, tf.cast(A.values, tf.float32)) for A in tensors]
 
     def _row(self, measured):
         counts, tensors = measured
@@ -528,7 +536,7 @@ class CFModel(TrainedModel):
 
 @tf.function(reduce_retracing=True, autograph=False)
 def _measure(tensors, users, items, dense):
-    """The squared errors of each (users, items, ratings), the l2 penalty and gravity; float64."""
+    """The squared errors of each (pairs, ratings), the l2 penalty and gravity; float64."""
     errors = [_kernels.squared_error(*tensor, users, items, dense) for tensor in tensors]
     pulls = [l2_penalty(users, items), gravity(users, items)]
     return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
