@@ -96,11 +96,13 @@ def sparse_tables(users, items, ratings, num_batches, generator=None, share=(0, 
     ratings = tf.constant(ratings)
     pairs = np.empty((count, 2), np.int64)
     pairs[:, 0], pairs[:, 1] = users, items
+    del users
     by_user = tf.constant(pairs)
     moves = np.empty(count, np.int32)
     for start, stop in itertools.pairwise(starts):
         moves[start:stop] = np.argsort(items[start:stop], kind="stable")
         pairs[start:stop] = pairs[start:stop][moves[start:stop], ::-1]
+    del items
     by_item = tf.constant(pairs)
     del pairs
     return by_user, by_item, ratings, *map(tf.constant, (moves, starts.astype(np.int32), sizes))

@@ -234,7 +234,7 @@ class TrainedModel(keras.Model):
         state += self.optimizer.variables if self.compiled else []
         history = [start] if self.iteration == 0 else []
         good = [variable.numpy() for variable in state]
-        best, worse, done, seconds = (start[watched], good), 0, 0, 0.0
+        best, worse, done, seconds = (start[watched], patience and good), 0, 0, 0.0
         bar = _progress.bar(num_iterations, "it", progress)
         with bar:
             try:
@@ -250,7 +250,11 @@ class TrainedModel(keras.Model):
                     loss = reached[self._objective]
                     if not np.isfinite(loss):
                         raise FloatingPointError
-                    good = [variable.numpy() for variable in state]
+                    if good is best[1]:
+                        good = [variable.numpy() for variable in state]
+                    else:  # of large tables there is no room for more copies than these
+                        for place, variable in enumerate(state):
+                            good[place] = variable.numpy()
                     history.append(reached)
                     bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
                     if patience is not None:

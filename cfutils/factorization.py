@@ -51,17 +51,26 @@ def ratings_tensor(ratings, num_users, num_items):
     _checks.refuse(
         ~np.isfinite(values), ratings["rating"], "rating should be a finite number", "Drop the row."
     )
-    order = np.lexsort((items, users))
-    pairs = np.stack([users, items], axis=1)[order]
-    twice = np.zeros(len(order), bool)
-    twice[order[1:]] = (pairs[1:] == pairs[:-1]).all(axis=1)
-    _checks.refuse(
-        twice,
-        list(zip(users, items, strict=True)) if twice.any() else None,
-        "each pair (user_id, movie_id) should occur once",
-        "Keep one of its ratings, or their mean.",
+    keys = users * num_items + items
+    order = None
+    if (keys[1:] <= keys[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+    again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+    if len(again):
+        twice = np.zeros(len(keys), bool)
+        twice[again if order is None else order[again]] = True
+        _checks.refuse(
+            twice,
+            list(zip(users, items, strict=True)),
+            "each pair (user_id, movie_id) should occur once",
+            "Keep one of its ratings, or their mean.",
+        )
+    del users, items
+    pairs = np.stack(np.divmod(keys, num_items), axis=1)
+    return tf.SparseTensor(
+        pairs, values if order is None else values[order], (num_users, num_items)
     )
-    return tf.SparseTensor(pairs, values[order], (num_users, num_items))
 
 
 @keras.saving.register_keras_serializable(package="cfutils")
