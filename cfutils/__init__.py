@@ -13,6 +13,7 @@ __all__ = [
     "charts",
     "claims",
     "data",
+    "distributed",
     "exercises",
     "factorization",
     "inspection",

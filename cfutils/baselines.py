@@ -23,6 +23,8 @@ def fit_biases(train, num_users, num_items, *, damping=5.0):
         0. The prediction for a pair is `mean + user_biases[i] + item_biases[j]`.
 
     Source: Koren and Bell, Advances in Collaborative Filtering, 2011, section 2.1.
+
+    Cost: O(n + num_users + num_items) time and memory for n ratings.
     """
     mean = train["rating"].mean()
 
@@ -42,6 +44,8 @@ def popularity_scores(train, num_users, num_items):
 
     Returns:
         An array [num_users, num_items] in which all rows are the same (a view, not a copy).
+
+    Cost: O(n + num_items) time and memory for n ratings.
     """
     counts = rating_stats(train, "movie_id", num_items)["num_ratings"].to_numpy()
     return np.broadcast_to(counts, (num_users, num_items))
@@ -90,6 +94,9 @@ def ease_scores(train, num_users, num_items, *, l2, binary=True):
 
     Returns:
         An array [num_users, num_items].
+
+    Cost: O(num_items^3 + n num_items) time for n ratings, O(num_items (num_users + num_items))
+    memory.
     """
     histories = interactions(train, num_users, num_items, binary=binary)
     return histories @ ease_weights(train, num_users, num_items, l2=l2, binary=binary)

@@ -24,6 +24,8 @@ def enable():
     """Shows charts as interactive Vega-Lite 5 with a PNG beside it, in the theme of the series.
 
     Call it once in the setup cell of a notebook. No chart needs a network.
+
+    Cost: O(1).
     """
     alt.renderers.register("cfutils", _mime_bundle)
     alt.renderers.enable("cfutils")
@@ -86,6 +88,8 @@ def bars(frame, x, y, *, title, x_title, y_title, subtitle=""):
 
     Returns:
         An `altair.Chart`.
+
+    Cost: O(rows of the frame) time and memory.
     """
     data = frame[[x, y]].round(4).assign(**{x: frame[x].astype(str)})
     return (
@@ -117,6 +121,8 @@ def sliced_histograms(stats, key, category, *, title, unit, step=25):
 
     Returns:
         An `altair.HConcatChart`.
+
+    Cost: O(rows times slices of a row) time and memory.
     """
     columns = [key, category, "num_ratings", "mean_rating"]
     data = stats[columns].dropna().round({"mean_rating": 3})
@@ -193,6 +199,8 @@ def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
 
     Returns:
         An `altair.Chart`.
+
+    Cost: O(rows of the frame) time and memory.
     """
     data = frame[["title", x, y]].dropna().round(3)
     scale = alt.Scale(type="log" if log_x else "linear", padding=10)
@@ -244,6 +252,8 @@ def heatmap(
 
     Returns:
         An `altair.Chart`.
+
+    Cost: O(cells) time and memory.
     """
     columns = [x, y, value] + ([panel] if panel else [])
     color = alt.Color(
@@ -303,6 +313,8 @@ def lines(
 
     Returns:
         An `altair.Chart`.
+
+    Cost: O(rows of the frame) time and memory.
     """
     columns = [x, y, series] + ([panel] if panel else [])
     data = frame[columns].dropna()
@@ -342,6 +354,8 @@ def long_tail(stats, *, title, subtitle=""):
     Returns:
         An `altair.LayerChart`: movies, most rated first, against their cumulated share of the
         ratings, with the line that equal popularity would give in grey.
+
+    Cost: O(M log M) time, O(M) memory.
     """
     counts = stats["num_ratings"].sort_values(ascending=False, ignore_index=True)
     shares = (counts.cumsum() / counts.sum()).rename("ratings").rename_axis("rank").reset_index()
@@ -381,6 +395,8 @@ def score_histograms(scores, *, title, x_title, bins=60, domain=None, subtitle="
 
     Raises:
         ValueError: if a group has no scores, or one that is not finite.
+
+    Cost: O(rows of the frame) time and memory.
     """
     panels = scores if isinstance(next(iter(scores.values())), dict) else {"": scores}
     panels = {
@@ -459,6 +475,8 @@ def norms(frame, *, title, panel="model", subtitle=""):
 
     Raises:
         ValueError: if a movie occurs twice in a panel, or is missing in one.
+
+    Cost: O(rows of the frame) time and memory.
     """
     names, data = _side_by_side(frame, ["title", "num_ratings"], ["norm"], panel, 3)
     lines = ["drag over movies in one panel: the same movies stay blue in all; double click: clear"]
@@ -536,6 +554,8 @@ def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle="")
     Raises:
         ValueError: if a movie occurs twice in a panel or is missing in one, or a genre of
             `highlight` is no movie's.
+
+    Cost: O(rows of the frame) time and memory.
     """
     if panel is None:
         frame = frame.assign(movie_id=np.arange(len(frame)), panel="")
@@ -724,6 +744,8 @@ def tower(model, *, title, subtitle=""):
 
     Returns:
         An `altair.LayerChart`.
+
+    Cost: O(layers) time and memory.
     """
     dim, num_items = model.embedding_dim, model.num_items
     middle = (len(model.input_dims) - 1) / 2
@@ -791,6 +813,8 @@ def norm_lab(movies, lists, curves, *, title, subtitle=""):
     Returns:
         An `altair.HConcatChart`: the list at the chosen alpha; the measures along all alphas with
         the chosen one marked; norm against number of ratings, the list's movies coloured.
+
+    Cost: O(movies + rows of the lists and curves) time and memory.
     """
     alphas = sorted(curves["alpha"])
     slider = alt.binding_range(

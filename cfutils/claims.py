@@ -32,6 +32,8 @@ def v1(sizes, full_mib, gather_mib, full_mib_at_scale, *, limit_mib=16 * 1024):
         A row of the ledger. It holds if the two are within a factor of 3 at size 1, the full
         product grows with a power above 1.5 and gathered rows with one below 1.5 over the upper
         half of the sizes, and the limit is passed at scale.
+
+    Cost: O(number of figures) time and memory.
     """
     sizes, full, gather = (np.asarray(values, float) for values in (sizes, full_mib, gather_mib))
     if not (sizes == 1).any() or len(sizes) < 3 or (np.diff(sizes) <= 0).any():
@@ -60,6 +62,8 @@ def v2(best_plain_ndcg, popularity_ndcg):
 
     Returns:
         A row of the ledger: it holds if plain popularity ranks better.
+
+    Cost: O(number of figures) time and memory.
     """
     gap = read(_difference(popularity_ndcg, best_plain_ndcg))
     return _from(
@@ -79,6 +83,8 @@ def v3(dot, cosine):
 
     Returns:
         A row of the ledger, with a reading for each start.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("dot", dot, STARTS)
     _keys("cosine", cosine, STARTS)
@@ -99,6 +105,8 @@ def v4(spearman):
 
     Returns:
         A row of the ledger, with a reading for each start.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("spearman", spearman, STARTS)
     return _by_start(
@@ -118,6 +126,8 @@ def v5(rare, popular):
 
     Returns:
         A row of the ledger: it holds where the former is higher.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("rare", rare, STARTS)
     _keys("popular", popular, STARTS)
@@ -140,6 +150,8 @@ def v6(mean_norms, stddevs, embedding_dim, *, tolerance=0.02):
 
     Returns:
         A row of the ledger.
+
+    Cost: O(number of figures) time and memory.
     """
     ratios = np.asarray(mean_norms, float) / (np.asarray(stddevs, float) * embedding_dim**0.5)
     return _row(
@@ -160,6 +172,8 @@ def v7(tsne, pca):
 
     Returns:
         A row of the ledger, with a reading for neighbourhoods and one for distances.
+
+    Cost: O(number of figures) time and memory.
     """
     measures = ("trustworthiness", "distance_correlation")
     _keys("tsne", tsne, measures)
@@ -183,6 +197,8 @@ def v8(lift):
 
     Returns:
         A row of the ledger: it holds unless the lift is above 1.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("lift", lift, STARTS)
     gaps = {name: read(np.asarray(lift[name], float) - 1) for name in STARTS}
@@ -205,6 +221,8 @@ def v9(train_mse, test_mse):
 
     Returns:
         A row of the ledger; the verdict says which term raises the errors.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("train_mse", train_mse, VARIANTS)
     _keys("test_mse", test_mse, VARIANTS)
@@ -237,6 +255,8 @@ def v10(ndcg):
 
     Returns:
         A row of the ledger: it holds if both terms rank above neither.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("ndcg", ndcg, (*VARIANTS, "popularity"))
     gap = read(_difference(ndcg["both"], ndcg["neither"]))
@@ -260,6 +280,8 @@ def v11(ndcg, test_mse):
     Returns:
         A row of the ledger: it holds if the gravity that ranks best ranks better than none and at
         the same time has a higher error.
+
+    Cost: O(number of figures) time and memory.
     """
     if 0 not in ndcg or set(ndcg) != set(test_mse) or len(ndcg) < 2:
         raise ValueError(
@@ -286,6 +308,8 @@ def v12(lift):
 
     Returns:
         A row of the ledger, with a reading for each genre.
+
+    Cost: O(number of figures) time and memory.
     """
     if not lift:
         raise ValueError("lift should hold a genre at least. Received: none")
@@ -309,6 +333,8 @@ def v13(small, large):
 
     Returns:
         A row of the ledger. The seconds themselves differ from run to run and are not in it.
+
+    Cost: O(number of figures) time and memory.
     """
     _keys("small", small, SOLVERS)
     _keys("large", large, SOLVERS)
@@ -342,6 +368,8 @@ def v14(softmax, popularity, ease):
 
     Returns:
         A row of the ledger: it holds if the model ranks above popularity.
+
+    Cost: O(number of figures) time and memory.
     """
     gap, distance = read(_difference(softmax, popularity)), read(_difference(softmax, ease))
     return _row(
@@ -363,6 +391,8 @@ def v15(same_rows, tied, untied):
 
     Returns:
         A row of the ledger: it holds if the rows are the same; the figure tells what tying brings.
+
+    Cost: O(number of figures) time and memory.
     """
     gap = read(_difference(tied, untied))
     return _row(
@@ -386,6 +416,8 @@ def v16(alphas, ndcg, popularity, coverage):
     Returns:
         A row of the ledger: it holds if from the first alpha to the last popularity falls and
         coverage grows.
+
+    Cost: O(number of figures) time and memory.
     """
     alphas = np.asarray(alphas, float)
     arrays = [np.asarray(values, float) for values in (ndcg, popularity, coverage)]
@@ -416,6 +448,8 @@ def ledger(rows):
     Returns:
         A frame by the number of the claim ("V1") with `claim`, `measure`, `figure`, `seeds` and
         `verdict`.
+
+    Cost: O(rows) time and memory.
     """
     frame = pd.DataFrame([row[list(COLUMNS)] for row in rows])
     numbers, texts = zip(*(text.split(": ", 1) for text in frame["claim"]), strict=True)
@@ -423,7 +457,10 @@ def ledger(rows):
 
 
 def to_markdown(frame):
-    """A frame of text and numbers as a Markdown table, its index as the first column."""
+    """A frame of text and numbers as a Markdown table, its index as the first column.
+
+    Cost: O(cells) time and memory.
+    """
     frame = frame.reset_index()
     lines = [list(map(str, frame.columns)), ["---"] * frame.shape[1]]
     lines += [[str(value).replace("|", "\\|") for value in row] for row in frame.to_numpy()]

@@ -80,6 +80,8 @@ class MovieLens:
 
     Raises:
         ValueError: if the ids are not the row numbers, or a rating refers to no row.
+
+    Cost: O(users + movies + ratings) time and memory to check the ids.
     """
 
     users: pd.DataFrame
@@ -106,12 +108,12 @@ class MovieLens:
 
     @property
     def num_users(self):
-        """N, the number of users, with or without ratings."""
+        """N, the number of users, with or without ratings. O(1)."""
         return len(self.users)
 
     @property
     def num_items(self):
-        """M, the number of movies (items), with or without ratings."""
+        """M, the number of movies (items), with or without ratings. O(1)."""
         return len(self.movies)
 
 
@@ -165,7 +167,10 @@ def load_movielens(path=None):
 
 
 def data_folder():
-    """The folder where MovieLens 100K lies or is put, as a path; see `load_movielens`."""
+    """The folder where MovieLens 100K lies or is put, as a path; see `load_movielens`.
+
+    Cost: O(1).
+    """
     if os.environ.get("CFUTILS_DATA"):
         return pathlib.Path(os.environ["CFUTILS_DATA"]).expanduser()
     repository = pathlib.Path(__file__).resolve().parents[1]
@@ -274,6 +279,8 @@ def split_ratings(ratings, *, test_fraction=0.1, seed):
 
     Raises:
         ValueError: if `test_fraction` leaves one of the two frames empty.
+
+    Cost: O(n) time and memory for n ratings.
     """
     num_test = round(test_fraction * len(ratings)) if 0 < test_fraction < 1 else 0
     if not 0 < num_test < len(ratings):
@@ -304,6 +311,8 @@ def rating_stats(ratings, by, num_rows):
 
     Raises:
         ValueError: if an id or a rating is missing, or an id is not in 0..num_rows-1.
+
+    Cost: O(n + num_rows) time and memory for n ratings, and a sort of the ids that occur.
     """
     for column in (by, "rating"):
         _refuse(ratings[column].isna(), ratings, column, "should not be missing")
@@ -330,6 +339,8 @@ def movie_features(data):
 
     Raises:
         ValueError: if the movies have neither.
+
+    Cost: O(M (genres + decades)) time and memory.
     """
     features = {}
     if "genres" in data.movies:

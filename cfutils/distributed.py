@@ -14,8 +14,9 @@ the others give up, start again and wait for it; all go on from the last saved m
 What limits it is that the tables are on every machine. Parameters, gradients, their sum, Adam's two
 moments and the copy to fall back to take 3.5 KiB per user or movie at d 64 (measured with a million
 of them), so 24 GiB serve some seven million users and movies together; and each step sends all
-gradients over the network, 256 bytes per row. The next step past that would keep a user's embedding only on the worker that has the user's ratings (no
-other ever needs it) and spread the movies' rows over the workers, looked up by those who need them.
+gradients over the network, 256 bytes per row. The next step past that would keep a user's embedding
+only on the worker that has the user's ratings (no other ever needs it) and spread the movies' rows
+over the workers, looked up by those who need them.
 """
 
 import argparse

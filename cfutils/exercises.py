@@ -45,6 +45,8 @@ class Result:
     Attributes:
         passed: Whether the answer is right.
         message: What was found, without the "Passed" or "Not yet" that the repr begins with.
+
+    Cost: O(1).
     """
 
     passed: bool
@@ -87,6 +89,8 @@ def shrunken_mean(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = []
     for seed, k, mu in ((0, 20, 3.5), (1, 3, 2.75), (2, 0.5, 4.0)):
@@ -140,6 +144,8 @@ def top_share(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = []
     for seed, size, fraction in ((0, 100, 0.1), (1, 50, 0.2), (2, 40, 0.5), (3, 400, 0.1)):
@@ -198,6 +204,8 @@ def sparse_tensor(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     from cfutils._tensorflow import tf
 
@@ -249,6 +257,8 @@ def mean_squared_error(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = [_matrices(*sizes) for sizes in ((0, 3, 4, 2), (1, 6, 5, 3), (2, 4, 9, 1))]
     received = [_number(_call(function, *_tensors(*case))) for case in cases]
@@ -301,6 +311,8 @@ def gradient_step(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = [(*_matrices(*sizes), rate) for *sizes, rate in ((0, 3, 4, 2, 0.1), (1, 5, 4, 3, 0.02))]
     received = []
@@ -413,6 +425,8 @@ def scores(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = []
     for seed, number, dim in ((0, 4, 2), (1, 7, 3), (2, 3, 5)):
@@ -480,6 +494,8 @@ def own_ratings(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     for seed, number, k, shift in ((0, 12, 4, 0.0), (1, 30, 10, 5.0), (2, 15, 6, -5.0)):
         rng = np.random.default_rng(seed)
@@ -535,6 +551,8 @@ def regularized_loss(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = [_matrices(*sizes) for sizes in ((0, 3, 4, 2), (1, 6, 5, 3), (2, 4, 9, 1))]
 
@@ -622,6 +640,8 @@ def gravity(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = [_matrices(*sizes)[1:] for sizes in ((0, 3, 4, 2), (1, 6, 5, 3), (2, 4, 9, 1))]
 
@@ -695,6 +715,8 @@ def softmax_loss(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     from cfutils._tensorflow import tf
 
@@ -768,6 +790,8 @@ def softmax_model(function):
 
     Returns:
         A `Result`.
+
+    Cost: O(1) calls of the function, on cases of fixed size.
     """
     cases = []
     for seed, M, d, n in ((0, 5, 2, 2), (1, 8, 3, 4), (2, 6, 4, 3)):

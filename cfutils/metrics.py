@@ -97,7 +97,7 @@ def ranking_metrics(scores, train, test, num_items, *, k=10, relevant_rating=4.0
         `recall`, `ndcg`, `precision`. A model's figure is the mean over users.
 
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation, 2002 (binary gains).
-    Cost: that of `rank_candidates`.
+    Cost: that of `rank_candidates`, O(users num_items) time at least.
     """
     relevant = _relevant(test, relevant_rating, num_items)
     users = np.flatnonzero(_per_row(relevant))
@@ -134,6 +134,8 @@ def chance_metrics(train, test, num_items, *, k=10, relevant_rating=4.0):
 
     Returns:
         A frame like that of `ranking_metrics`.
+
+    Cost: O(ratings + users) time and memory.
     """
     relevant = _relevant(test, relevant_rating, num_items)
     seen = interactions(train, relevant.shape[0], num_items)
@@ -206,6 +208,8 @@ def mean_interval(values, confidence=0.95):
 
     Raises:
         ValueError: if there are fewer than two values, or one is not finite.
+
+    Cost: O(n) time and memory for n values.
     """
     values = np.asarray(values, dtype="float64")
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
@@ -229,6 +233,8 @@ def verdict(differences, confidence=0.95):
 
     Raises:
         ValueError: as `mean_interval`.
+
+    Cost: O(n) time and memory for n values.
     """
     interval = mean_interval(differences, confidence)
     reading = "undecided"
@@ -251,6 +257,8 @@ def interactions(ratings, num_users, num_items, *, binary=True):
 
     Returns:
         A SciPy CSR matrix [num_users, num_items], float32.
+
+    Cost: O(n + num_users) time and memory for n ratings.
     """
     kept = ratings[ratings["user_id"] < num_users]
     values = np.ones(len(kept)) if binary else kept["rating"].to_numpy()

@@ -50,6 +50,9 @@ def recommend_for(ratings, model, data, *, k=10):
             rating lies outside the range of `data.ratings`. For a file the message names the line.
         LookupError: If no title holds the text; the message lists the closest titles.
         FileNotFoundError: If there is no such file.
+
+    Cost: for n own ratings the model's two folds, O(M d + n k d) for the list, and O(n) looks
+    through titles and ratings.
     """
     read = _resolve if isinstance(ratings, dict) else read_ratings
     ratings = read(ratings, data)
@@ -87,6 +90,8 @@ def read_ratings(path, data):
             unknown or has another title, a movie stands twice, or a rating is not a number in the
             range of `data.ratings`; the message names file and line. The file is only read.
         FileNotFoundError: If there is no such file.
+
+    Cost: O(n (number of data.ratings)) time for n lines, O(n) memory.
     """
     path = pathlib.Path(path).expanduser()
     return _parse(path.read_bytes(), path, data)
@@ -103,6 +108,8 @@ def save_ratings(path, ratings, data):
 
     Raises:
         OSError: If it can't be written; the old file is then unharmed.
+
+    Cost: O(n) time and memory for n own ratings.
     """
     replace_files({pathlib.Path(path).expanduser().resolve(): _format(ratings, data)})
 
@@ -127,6 +134,8 @@ class RatingPanel(ipywidgets.VBox):
     Attributes:
         ratings: Dict {movie id: rating}, a copy.
         recommendations: The frame of `recommend_for`, None without ratings.
+
+    Cost: O(M) memory; every change of a rating costs what `recommend_for` does.
     """
 
     MATCHES = 6
@@ -189,7 +198,7 @@ class RatingPanel(ipywidgets.VBox):
 
     @property
     def ratings(self):
-        """Dict {movie id: rating}, a copy."""
+        """Dict {movie id: rating}, a copy. O(n)."""
         return dict(self._ratings)
 
     def rate(self, movie_id, rating):
@@ -201,12 +210,17 @@ class RatingPanel(ipywidgets.VBox):
 
         Raises:
             ValueError: If the id or the rating is out of range.
+
+        Cost: that of `recommend_for`: O(1) calls of the model and O(M d).
         """
         self._ratings |= _resolve({movie_id: rating}, self._data)
         self._changed()
 
     def remove(self, movie_id):
-        """Take back the rating of a movie."""
+        """Take back the rating of a movie.
+
+        Cost: that of `recommend_for`: O(1) calls of the model and O(M d).
+        """
         self._ratings.pop(movie_id, None)
         self._changed()
 

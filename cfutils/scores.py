@@ -158,6 +158,8 @@ def best_columns(scores, k):
     Returns:
         Columns [n, k], highest value first and equal values in the order of the columns; -1 where
         fewer than k values are left.
+
+    Cost: O(n m + n k log k) time, O(n m) memory.
     """
     found = np.full((len(scores), k), -1)
     wanted = min(k, scores.shape[1])
@@ -204,6 +206,8 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
 
     Raises:
         ValueError: if the user, a shape or an option is wrong.
+
+    Cost: O(M d + number of ratings) time and memory.
     """
     if rated not in ("exclude", "mark"):
         raise ValueError(f"rated should be 'exclude' or 'mark'. Received: {rated!r}")
@@ -258,6 +262,8 @@ def neighbours(model, movie, data, *, k=10, measure="cosine", alpha=None):
     Raises:
         LookupError: if no title matches.
         ValueError: if an id, a shape or an option is wrong.
+
+    Cost: O(M d + number of ratings) time and memory.
     """
     items = _item_embeddings(model, data)
     others = {}
@@ -289,6 +295,8 @@ def find_movie(text, data):
     Raises:
         LookupError: if there is none; the message names the closest titles.
         ValueError: if the text is empty.
+
+    Cost: O(length of all titles + number of ratings) time, O(M) memory.
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"text should be part of a title. Received: {text!r}")
