@@ -11,6 +11,8 @@ from cfutils import _checks, _progress
 from cfutils._files import replaced
 from cfutils._tensorflow import keras, tf
 
+_LARGEST = 1e15  # of a rating: float32 still holds the sum of the squares of many
+
 
 class TrainedModel(keras.Model):
     """A Keras model with a loss of its own, trained by `_run` or by `fit` on ratings tensors.
@@ -229,11 +231,12 @@ class TrainedModel(keras.Model):
                 raise ValueError(
                     f"{source} should hold validation ratings if patience is given. Received: None."
                 )
-        start = row(0.0)
-        state = [*self._variables(), self._iteration]
+        # Whatever changes: tables, the state of the optimizer, and the counters.
+        state = [*self._variables(), *(w for w in self.weights if w.dtype == "int64")]
         state += self.optimizer.variables if self.compiled else []
-        history = [start] if self.iteration == 0 else []
         good = [variable.numpy() for variable in state]
+        start = row(0.0)
+        history = [start] if self.iteration == 0 else []
         best, worse, done, seconds = (start[watched], patience and good), 0, 0, 0.0
         bar = _progress.bar(num_iterations, "it", progress)
         with bar:
@@ -321,9 +324,10 @@ def observed(name, tensor, shape):
             f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
         )
     indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
-    if not len(values) or not np.isfinite(values).all():
+    if not len(values) or not (np.abs(values) < _LARGEST).all():  # neither is NaN
         raise ValueError(
-            f"{name} should hold at least one rating, all finite. Received: {values[:5]}..."
+            f"{name} should hold at least one rating, all finite and of a size below "
+            f"{_LARGEST:g}. Received: {values[:5]}..."
         )
     if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
         raise ValueError(

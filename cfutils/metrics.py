@@ -211,9 +211,13 @@ def mean_interval(values, confidence=0.95):
 
     Cost: O(n) time and memory for n values.
     """
-    values = np.asarray(values, dtype="float64")
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+    try:
+        numbers = np.asarray(values, dtype="float64")
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.ndim != 1 or len(numbers) < 2 or not (np.abs(numbers) < 1e150).all():
         raise ValueError(f"values should be two or more finite numbers. Received: {values}")
+    values = numbers
     mean, error = values.mean(), scipy.stats.sem(values)
     half = error * scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)
     return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n": len(values)})
