@@ -11,6 +11,7 @@ users' or movies' frame is id `i`. The ids of the source stay beside them as `or
 import contextlib
 import dataclasses
 import functools
+import gzip
 import hashlib
 import itertools
 import os
@@ -50,6 +51,7 @@ TIMEOUT = (5, 20)
 LOCK_TIMEOUT = 600
 
 _ROWS = 2**20  # of a file, read at once
+_NUMBERS = {np.dtype("int64"), np.dtype("float64")}
 
 # What the frames must be, whichever source they come from.
 FINGERPRINT = "71f855fef783428007e46bb6f84bb56ff89d0efd2a588a1d8a5eee9d97fa1fa8"
@@ -217,18 +219,19 @@ def load_ratings(
     is_csv = False
     if isinstance(table, pd.DataFrame):
         chunks, total = [table], len(table)
-    elif pathlib.Path(table).suffix in (".parquet", ".pq"):
-        chunks, total = _read_parquet(table, columns)
+    elif str(table).lower().endswith((".parquet", ".pq")):
+        chunks, total = _read_parquet(pathlib.Path(table).expanduser(), columns)
     else:
         is_csv, total = True, None
-        chunks = _read_csv(table, user, item, rating, timestamp)
-    users, items, values, times, labels = _Ids(), _Ids(), [], [], []
+        chunks = _read_csv(table, columns, {user: str, item: str})
+    users, items, values, times, labels, faults = _Ids(), _Ids(), [], [], [], {}
     with _progress.bar(total, "row", progress) as bar:
         for chunk in chunks:
             _check_columns(chunk.columns, columns)
             for column in (user, item):
-                _refuse(chunk[column].isna(), chunk, column, "should not be missing")
-            values.append(_finite(chunk, rating))
+                _note(faults, chunk[column].isna(), chunk, column, "should not be missing")
+            values.append(_as_floats(chunk[rating]))
+            _note(faults, ~np.isfinite(values[-1]), chunk, rating, "should be a finite number")
             users.add(chunk[user])
             items.add(chunk[item])
             labels.append(chunk.index)
@@ -237,13 +240,19 @@ def load_ratings(
             bar.update(len(chunk))
     if not sum(map(len, values)):
         raise ValueError("table should have at least one rating. Received: an empty table")
+    for column in (user, item, rating):
+        _raise(faults, column)
     users, items = (ids.numbered(is_csv) for ids in (users, items))
     ratings = {"user_id": users[0], "movie_id": items[0], "rating": np.concatenate(values)}
     values.clear()
     if timestamp is not None:
-        ratings["timestamp"] = (pd.concat(times) if times[1:] else times[0]).to_numpy()
+        if is_csv and not (len(kinds := {part.dtype for part in times}) == 1 or kinds <= _NUMBERS):
+            # As in one read of the whole file, a column that is not all numbers is text.
+            times = [part[timestamp] for part in _read_csv(table, columns, {timestamp: str})]
+        times = pd.concat(times) if times[1:] else times[0]
+        ratings["timestamp"] = times.reset_index(drop=True)
     keys = users[0] * len(items[1]) + items[0]
-    ordered = np.sort(keys)
+    ordered = keys if (keys[1:] > keys[:-1]).all() else np.sort(keys)
     if (ordered[1:] == ordered[:-1]).any():
         row = int(np.argmax(pd.Series(keys).duplicated()))
         pair = users[1][users[0][row]], items[1][items[0][row]]
@@ -443,32 +452,28 @@ def _as_text(value):
 
 
 class _Ids:
-    """A column of ids that comes in chunks: its distinct values, and their places in the rows."""
+    """A column of ids that comes in chunks: those of each chunk, and their places in its rows."""
 
     def __init__(self):
-        self.values, self.codes = None, []
+        self.values, self.codes = [], []
 
     def add(self, column):
         codes, distinct = pd.factorize(column)
-        distinct = pd.Index(distinct)
-        if self.values is None:
-            self.values, places = distinct, np.arange(len(distinct))
-        else:
-            places = self.values.get_indexer(distinct)
-            new = places < 0
-            places[new] = len(self.values) + np.arange(new.sum())
-            self.values = self.values.append(distinct[new])
-        self.codes.append(places.astype(np.int32)[codes])
+        self.values.append(distinct)
+        self.codes.append(codes.astype(np.int32))
 
     def numbered(self, as_text):
         """The ids counted from 0 in their order [n], int64, and the sorted values."""
-        values = self.values
+        values = self.values[0].append(self.values[1:]) if self.values[1:] else self.values[0]
         if as_text:
             values = pd.Index(_as_numbers_if_lossless(values.to_series()))
-        places, values = pd.factorize(values, sort=True)
-        codes = np.concatenate(self.codes)
+        places, distinct = pd.factorize(values, sort=True)
+        numbers, row, start = np.empty(sum(map(len, self.codes)), np.int64), 0, 0
+        for codes, ids in zip(self.codes, self.values, strict=True):
+            numbers[row : row + len(codes)] = places[start : start + len(ids)][codes]
+            row, start = row + len(codes), start + len(ids)
         self.codes.clear()
-        return places[codes], pd.Index(values)
+        return numbers, distinct
 
 
 def _check_columns(names, columns):
@@ -483,13 +488,11 @@ def _check_columns(names, columns):
             raise ValueError(f"{role}={column!r} should be one column. Received: several of it")
 
 
-def _finite(chunk, rating):
-    """The ratings of a chunk, float64."""
-    if chunk[rating].dtype.kind in "mMc":
-        raise ValueError(f"{rating} should hold real numbers. Received: {chunk[rating].dtype}")
-    values = pd.to_numeric(chunk[rating], errors="coerce").astype("float64")
-    _refuse(~np.isfinite(values), chunk, rating, "should be a finite number")
-    return values.to_numpy()
+def _as_floats(ratings):
+    """Ratings as a float64 series; what is not a number is NaN."""
+    if ratings.dtype.kind in "mMc":
+        raise ValueError(f"{ratings.name} should hold real numbers. Received: {ratings.dtype}")
+    return pd.to_numeric(ratings, errors="coerce").astype("float64")
 
 
 def _read_parquet(path, columns):
@@ -504,23 +507,32 @@ def _read_parquet(path, columns):
 
     def chunks():
         start = 0
-        for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
-            frame = batch.to_pandas()
-            for name, column in frame.items():
-                if isinstance(column.dtype, pd.CategoricalDtype):  # other categories in each batch
-                    frame[name] = column.astype(column.cat.categories.dtype)
-            yield frame.set_axis(pd.RangeIndex(start, start + len(frame)))
-            start += len(frame)
+        try:
+            with file:
+                for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns)):
+                    frame = batch.to_pandas().reset_index()  # what was the index is a column again
+                    for name, column in frame.items():
+                        if isinstance(column.dtype, pd.CategoricalDtype):  # others in each batch
+                            frame[name] = column.astype(column.cat.categories.dtype)
+                    yield frame.set_axis(pd.RangeIndex(start, start + len(frame)))
+                    start += len(frame)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise ValueError(f"{path} should be a whole Parquet file. Received: {error}") from error
+        pyarrow.default_memory_pool().release_unused()
 
     return chunks(), file.metadata.num_rows
 
 
-def _read_csv(path, user, item, rating, timestamp):
-    """A CSV file as frames of up to `_ROWS` rows; ids are read as text."""
-    missing = {user: [""], item: [""], rating: ["", "NA", "NaN", "nan", "null"], timestamp: [""]}
-    options = {"dtype": {user: str, item: str}, "keep_default_na": False, "na_values": missing}
+def _read_csv(path, columns, dtypes):
+    """A CSV file as frames of up to `_ROWS` rows; `dtypes` says which columns are read as text."""
+    missing = {name: [""] for name in columns}
+    missing.update(
+        {name: ["", "NA", "NaN", "nan", "null"] for name in columns if columns[name] == "rating"}
+    )
+    options = {"dtype": dtypes, "keep_default_na": False, "na_values": missing}
+    options |= {"index_col": False, "low_memory": False}  # each chunk in one piece
     try:
-        with pd.read_csv(path, index_col=False, chunksize=_ROWS, **options) as chunks:
+        with pd.read_csv(path, chunksize=_ROWS, **options) as chunks:
             while True:
                 with warnings.catch_warnings():  # pandas only warns of what it then cuts off
                     warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -531,6 +543,8 @@ def _read_csv(path, user, item, rating, timestamp):
     except pd.errors.ParserWarning:
         problem = "lines with more fields than the header has names"
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        problem = error
+    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         problem = error
     raise ValueError(
         f"{path} should be a CSV file in UTF-8 with a header line. Received: {problem}"
@@ -545,12 +559,25 @@ def _as_numbers_if_lossless(ids):
 
 
 def _refuse(bad, table, column, rule):
+    """Raise on the first bad row."""
+    faults = {}
+    _note(faults, bad, table, column, rule)
+    _raise(faults, column)
+
+
+def _note(faults, bad, table, column, rule):
+    """Keep what is wrong with a column of (a chunk of) a table: the first bad row, and how many."""
     if bad.any():
         position = int(np.argmax(bad.to_numpy()))
-        raise ValueError(
-            f"{column} {rule}. Received: {table[column].iloc[position]} in row "
-            f"{table.index[position]} ({bad.sum()} such rows)"
-        )
+        first = rule, table[column].iloc[position], table.index[position]
+        first, count = faults.get(column, (first, 0))
+        faults[column] = first, count + int(bad.sum())
+
+
+def _raise(faults, column):
+    if column in faults:
+        (rule, value, row), count = faults[column]
+        raise ValueError(f"{column} {rule}. Received: {value} in row {row} ({count} such rows)")
 
 
 # Reading ------------------------------------------------------------------------------------------

@@ -28,10 +28,15 @@ def ratings_tensor(ratings, num_users, num_items):
 
     Raises:
         ValueError: If a column is missing, the frame is empty, an id is not an integer from 0 to
-            N - 1 or M - 1, a rating is not finite, or a pair occurs twice.
+            N - 1 or M - 1, a rating is not finite, or a pair occurs twice; or N M is 2**63 or more.
     """
     num_users = _checks.positive_integer("num_users", num_users)
     num_items = _checks.positive_integer("num_items", num_items)
+    if num_users * num_items >= 2**63:
+        raise ValueError(
+            "num_users * num_items should be below 2**63. Received: "
+            f"{num_users} * {num_items}. Renumber the ids from 0 (pandas.factorize)."
+        )
     missing = [name for name in ("user_id", "movie_id", "rating") if name not in ratings.columns]
     if missing:
         raise ValueError(
@@ -60,17 +65,21 @@ def ratings_tensor(ratings, num_users, num_items):
     if len(again):
         twice = np.zeros(len(keys), bool)
         twice[again if order is None else order[again]] = True
+        row = int(np.argmax(twice))
         _checks.refuse(
             twice,
-            list(zip(users, items, strict=True)),
+            {row: (users[row], items[row])},
             "each pair (user_id, movie_id) should occur once",
             "Keep one of its ratings, or their mean.",
         )
     del users, items
-    pairs = np.stack(np.divmod(keys, num_items), axis=1)
-    return tf.SparseTensor(
-        pairs, values if order is None else values[order], (num_users, num_items)
-    )
+    if order is not None:
+        values = values[order]
+    del order
+    pairs = np.empty((len(keys), 2), np.int64)
+    np.divmod(keys, num_items, out=(pairs[:, 0], pairs[:, 1]))
+    del keys
+    return tf.SparseTensor(pairs, values, (num_users, num_items))
 
 
 @keras.saving.register_keras_serializable(package="cfutils")

@@ -264,10 +264,13 @@ def interactions(ratings, num_users, num_items, *, binary=True):
 
     Cost: O(n + num_users) time and memory for n ratings.
     """
-    kept = ratings[ratings["user_id"] < num_users]
-    values = np.ones(len(kept)) if binary else kept["rating"].to_numpy()
+    kept = ratings[["user_id", "movie_id"] if binary else ["user_id", "movie_id", "rating"]]
+    inside = kept["user_id"] < num_users
+    if not inside.all():
+        kept = kept[inside]
+    values = np.ones(len(kept), "float32") if binary else kept["rating"].to_numpy("float32")
     return scipy.sparse.csr_array(
-        (values.astype("float32"), (kept["user_id"].to_numpy(), kept["movie_id"].to_numpy())),
+        (values, (kept["user_id"].to_numpy(), kept["movie_id"].to_numpy())),
         shape=(num_users, num_items),
     )
 

@@ -378,6 +378,99 @@ def test_parquet_files_of_other_kinds(tmp_path):
     assert data.ratings["movie_id"].tolist() == [1, 0, 1]
 
 
+def test_what_is_wrong_is_counted_through_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("cfutils.data._ROWS", 2)
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,item_id,rating\n1,1,5\n,1,bad\n3,3,3\n,3,4\n,,9\n")
+    with pytest.raises(ValueError, match=r"user_id should.*nan in row 1 \(3 such rows\)"):
+        load_ratings(path)
+    path.write_text("user_id,item_id,rating\n1,1,5\n2,1,4\n3,1,bad\n4,1,inf\n5,1,\n")
+    with pytest.raises(ValueError, match=r"rating should.*bad in row 2 \(3 such rows\)"):
+        load_ratings(path)
+
+
+@pytest.mark.parametrize("line", range(6))
+def test_a_line_with_too_many_fields_is_refused_wherever_it_stands(tmp_path, monkeypatch, line):
+    monkeypatch.setattr("cfutils.data._ROWS", 2)
+    lines = [f"{row},2,3" for row in range(6)]
+    lines[line] += ",9"
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["user_id,item_id,rating", *lines]))
+    with pytest.raises(ValueError, match=f"more fields than|line {line + 2}, saw 4"):
+        load_ratings(path)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (["97", "98", "mon", ""], ["97", "98", "mon", None]),
+        (["True", "False", "4", "5"], ["True", "False", "4", "5"]),
+        (["", "", "mon", "tue"], [None, None, "mon", "tue"]),
+        (["4", "5", "", "7.5"], [4.0, 5.0, None, 7.5]),
+        (["4", "5", "6", "7"], [4, 5, 6, 7]),
+    ],
+)
+def test_timestamps_are_of_one_kind_whatever_the_chunks(tmp_path, monkeypatch, times, expected):
+    path = tmp_path / "a.csv"
+    lines = [f"{row},1,5,{time}" for row, time in enumerate(times)]
+    path.write_text("\n".join(["user_id,item_id,rating,at", *lines]))
+    for rows in (2, 100):
+        monkeypatch.setattr("cfutils.data._ROWS", rows)
+        found = load_ratings(path, timestamp="at").ratings["timestamp"]
+        received = [None if pd.isna(value) else value for value in found]
+        assert list(zip(map(type, received), received, strict=True)) == list(
+            zip(map(type, expected), expected, strict=True)
+        )
+
+
+def test_the_timestamps_of_a_frame_keep_their_type_and_are_no_part_of_it():
+    frame = BOOKS.assign(when=pd.Categorical(["mon", "tue", "wed"]), at=[1, 2, 3])
+    kept = load_ratings(frame, **COLUMNS, timestamp="when").ratings["timestamp"]
+    assert kept.dtype == frame["when"].dtype
+    ratings = load_ratings(frame, **COLUMNS, timestamp="at").ratings
+    ratings.loc[0, "timestamp"] = 9
+    assert frame["at"].tolist() == [1, 2, 3]
+
+
+def test_a_compressed_file_is_read_and_half_of_one_refused(tmp_path):
+    path = tmp_path / "a.csv.gz"
+    frame = pd.DataFrame({"user_id": range(5000), "item_id": 1, "rating": 3.0})
+    frame.to_csv(path, index=False)
+    assert load_ratings(path).num_users == 5000
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"a.csv.gz should be a CSV file.* ended before"):
+        load_ratings(path)
+
+
+def test_columns_that_were_the_index_of_a_parquet_file_are_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr("cfutils.data._ROWS", 2)
+    path = tmp_path / "a.PARQUET"
+    frame = pd.DataFrame({"user_id": list("cab"), "item_id": [7, 7, 5], "rating": [1.0, 2, 3]})
+    for index in (["user_id"], ["user_id", "item_id"]):
+        frame.set_index(index).to_parquet(path)
+        data = load_ratings(path)
+        assert data.users["original_id"].tolist() == ["a", "b", "c"]
+        assert data.ratings["user_id"].tolist() == [2, 0, 1]
+        assert data.ratings["movie_id"].tolist() == [1, 1, 0]
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "rating": [1.0, 2.0]}).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(60) + content[64:])
+    with pytest.raises(ValueError, match=r"a.parquet should be a whole Parquet file. Received: "):
+        load_ratings(path)
+
+
+def test_ids_of_a_frame_keep_their_type():
+    for dtype in (object, "str", "category"):
+        table = BOOKS.astype({"reader": dtype})
+        found = load_ratings(table, **COLUMNS).users["original_id"]
+        assert found.dtype == table["reader"].dtype
+
+
 def test_loading_shows_progress_when_asked(tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text("user_id,item_id,rating\n1,2,3\n")

@@ -126,6 +126,14 @@ def test_ratings_tensor_keeps_every_rating(table, random):
     pd.testing.assert_frame_equal(ratings, before)
 
 
+def test_ratings_tensor_counts_pairs_in_64_bits():
+    ratings = pd.DataFrame({"user_id": [2**31], "movie_id": [2**30], "rating": [1.0]})
+    largest = ratings_tensor(ratings, 2**32 - 1, 2**31)
+    assert largest.indices.numpy().tolist() == [[2**31, 2**30]]
+    with pytest.raises(ValueError, match=r"below 2\*\*63. Received: 4294967296 \* 2147483648"):
+        ratings_tensor(ratings, 2**32, 2**31)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
