@@ -21,7 +21,7 @@ run: data
 	$(BIN)/python tools/run.py --only "$(NOTEBOOK)"
 
 test: data lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
 		-n 2 --dist loadfile notebooks
 

@@ -33,7 +33,7 @@ RATINGS = st.one_of(
     st.sampled_from([math.nan, math.inf, -math.inf, 1e39, 1e300, None, "5", "five", True]),
 )
 ROWS = st.lists(st.tuples(IDS, IDS, RATINGS), max_size=5)
-few = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 
 
 def frame(rows, item="movie_id"):
@@ -56,7 +56,7 @@ def is_rating(value):
 # Frames and tensors
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(ROWS)
 def test_tensors_of_any_table(rows):
     """A tensor holds every row as it stands, or one of the rows is named as wrong."""
@@ -79,7 +79,7 @@ def test_tensors_of_any_table(rows):
         assert found[int(u), int(i)] == pytest.approx(float(r), rel=1e-6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(ROWS)
 def test_loading_of_any_table(rows):
     """Every row is kept under the ids that it had, or a ValueError says what is wrong."""

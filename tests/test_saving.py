@@ -42,7 +42,7 @@ def tables(draw):
     return embeddings, titles, ids
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # disks
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # disks
 @given(tables())
 def test_reading_back_gives_the_same_ids_and_numbers(tmp_path, table):
     embeddings, titles, ids = table
