@@ -187,13 +187,16 @@ def load_ratings(
     """Loads a table of ratings with ids of any kind.
 
     Args:
-        table: a frame, or the path of a CSV file with a header line or of a Parquet file (.parquet,
-            .pq). Ids may be strings or numbers with gaps; in a CSV file they are numbers only where
-            nothing is lost by it ("007" stays a string). Each (user, item) pair stands once.
+        table: a frame, or the path of a CSV file with a header line (also compressed:
+            .gz, .bz2, .zip, .xz) or of a Parquet file (.parquet, .pq). Ids may be strings or
+            numbers with gaps; in a CSV file they are numbers only where nothing is lost by it
+            ("007" stays a string), in a Parquet file what they are there. Each (user, item) pair
+            stands once.
         user: name of the column of user ids.
         item: name of the column of item ids.
         rating: name of the column of ratings: finite numbers, on any scale.
-        timestamp: name of a column to keep as `timestamp`, as it is; None for none.
+        timestamp: name of a column to keep as `timestamp`, as it is; in a CSV file text where not
+            all of it are numbers; None for none.
         progress: whether to show a bar on standard error while a file is read; None if that is a
             terminal.
 
@@ -203,10 +206,12 @@ def load_ratings(
 
     Raises:
         ValueError: if a column is missing, the table is empty, an id is missing, a rating is not a
-            finite number or a pair stands twice; the message names the column, row and value.
+            finite number or a pair stands twice; the message names the column, row (from 0, through
+            the whole file) and value. Or if the file is damaged or of another kind.
 
-    Cost: O(n log n) time for n ratings. Memory O(n): the frame takes 24 bytes per rating, and the
-    reading, a million rows at a time, a few dozen more.
+    Cost: O(n log n) time for n ratings. Memory O(n): the frame takes 24 bytes per rating, 32 with a
+    numeric timestamp. Files are read a million rows at a time; with 25 million ratings by 162,000
+    users the peak was 49 to 56 bytes per rating, 65 to 86 with a timestamp.
     """
     columns = {user: "user", item: "item", rating: "rating"}
     if timestamp is not None:
