@@ -45,9 +45,8 @@ def v1(sizes, full_mib, gather_mib, full_mib_at_scale, *, limit_mib=16 * 1024):
     return _row(
         "V1: full product and gathered rows cost alike here; at scale the former is infeasible",
         "memory, full / gathered; powers of growth; one table at 25M",
-        # Rounded far: memory is measured, and differs a little from run to run.
-        f"about {ratio:.0f}; {powers[0]:.0f} and {powers[1]:.0f}; "
-        f"{full_mib_at_scale / 1024:.0f} GiB",
+        # One place: memory is measured, and differs a little from run to run.
+        f"{ratio:.1f}; {powers[0]:.1f} and {powers[1]:.1f}; {full_mib_at_scale / 1024:.0f} GiB",
         1,
         "holds" if holds else "does not hold",
     )
@@ -323,36 +322,39 @@ def v12(lift):
     )
 
 
-def v13(small, large):
+def v13(small, large, *, factor=2.0):
     """V13: SGD is fine here; larger problems need ALS.
 
     Args:
         small: seconds to within 2 % of the lowest loss on this data, a dict by solver, NaN for not
             reached.
         large: the same on larger data.
+        factor: how many times the seconds of ALS another solver may take and still keeps up.
 
     Returns:
-        A row of the ledger. The seconds themselves differ from run to run and are not in it.
+        A row of the ledger. The seconds differ from run to run and are not in it: it holds if some
+        gradient method takes less than 10 seconds on the small data and none keeps up on the large.
 
     Cost: O(number of figures) time and memory.
     """
     _keys("small", small, SOLVERS)
     _keys("large", large, SOLVERS)
     gradient = SOLVERS[:-1]
-    fine = any(small[name] < 10 for name in gradient)
-    others = [name for name in gradient if np.isfinite(large[name])]
-    first = all(not large[name] <= large["ALS"] for name in gradient)
-    if not (fine and np.isfinite(large["ALS"]) and first):
-        verdict = "does not hold"
-    elif others:
-        verdict = f"holds only if without {', '.join(others)}, which gets there later than ALS"
-    else:
-        verdict = "holds"
     reached = [name for name in SOLVERS if np.isfinite(large[name])]
+    keeps_up = any(large[name] <= factor * large["ALS"] for name in gradient)
+    if not any(small[name] < 10 for name in gradient) or "ALS" not in reached:
+        verdict = "does not hold"
+    elif not keeps_up:
+        verdict = "holds"
+    elif "descent" in reached:
+        verdict = "does not hold"
+    else:
+        verdict = "holds only if descent is plain; another gradient method keeps up with ALS"
     return _row(
         "V13: SGD is fine here, larger problems need ALS",
-        "solvers within 2 % of the lowest loss on 500,000 made-up ratings; the first of them",
-        f"{', '.join(reached) or 'none'}; {'ALS' if first else 'another'} first",
+        "solvers within 2 % of the lowest loss on 500,000 made-up ratings; the best gradient "
+        f"method within {factor:g} times the seconds of ALS",
+        f"{', '.join(reached) or 'none'}; {'yes' if keeps_up else 'no'}",
         1,
         verdict,
     )

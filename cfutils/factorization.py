@@ -1,5 +1,7 @@
 """Matrix factorization A ~ U V^T: one loss, minimized by descent or alternating least squares."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 
@@ -291,8 +293,8 @@ class CFModel(TrainedModel):
         del train, users, items, values, by_item  # of large data every copy counts
 
         def advance(sweeps):
-            users, items = _sweeps(
-                *self._tables(), kept, tables, weights, tf.constant(sweeps), self.l2_coeff == 0
+            users, items = _sweeps(self.l2_coeff == 0)(
+                *self._tables(), kept, tables, weights, tf.constant(sweeps)
             )
             self._users.assign(users)
             self._items.assign(items)
@@ -547,7 +549,8 @@ class CFModel(TrainedModel):
         counts, tensors = measured
         self._num_ratings.assign(counts[0])  # here, since all arguments have passed their checks
         dense = _kernels.choose_kernel(self.num_users, self.num_items, counts[0]) == "dense"
-        *errors, l2, pull = _measure(tensors, *self._tables(), dense).numpy().tolist()
+        measure = _measure(len(tensors), dense)
+        *errors, l2, pull = measure(tensors, *self._tables()).numpy().tolist()
         errors = self._sum_over_workers(errors)
         errors = [error / count for error, count in zip(errors, counts, strict=True)]
         l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
@@ -560,27 +563,48 @@ class CFModel(TrainedModel):
         }
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _measure(tensors, users, items, dense):
-    """The squared errors of each (pairs, ratings), the l2 penalty and gravity; float64."""
-    errors = [_kernels.squared_error(*tensor, users, items, dense) for tensor in tensors]
-    pulls = [l2_penalty(users, items), gravity(users, items)]
-    return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
+# What tables and ratings look like to a graph, whatever their sizes: one graph serves all models.
+_TABLE = tf.TensorSpec([None, None], tf.float32)
+_PAIRS = tf.TensorSpec([None, 2], tf.int64)
+_VALUES = tf.TensorSpec([None], tf.float32)
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _sweeps(users, items, kept, tables, weights, count, proximal):
-    by_user, by_item = tables
-    user_ridge, item_ridge, unobserved = tf.unstack(weights)
+@functools.cache
+def _measure(number, dense):
+    """A function of `number` (pairs, ratings) and U, V: the squared errors of each, l2, gravity."""
 
-    def sweep(done, users, items):
-        users = _kernels.solve_rows(
-            users * kept[0], items, by_user, user_ridge, unobserved, proximal
-        )
-        items = _kernels.solve_rows(
-            items * kept[1], users, by_item, item_ridge, unobserved, proximal
-        )
-        return done + 1, users, items
+    def measure(tensors, users, items):
+        errors = [_kernels.squared_error(*tensor, users, items, dense) for tensor in tensors]
+        pulls = [l2_penalty(users, items), gravity(users, items)]
+        return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
 
-    start = tf.constant(0), users, items
-    return tf.while_loop(lambda done, *_: done < count, sweep, start, parallel_iterations=1)[1:]
+    signature = [[(_PAIRS, _VALUES)] * number, _TABLE, _TABLE]
+    return tf.function(measure, signature, autograph=False)
+
+
+@functools.cache
+def _sweeps(proximal):
+    """A function of U, V, what `least_squares_tables` made, and a count: U and V after sweeps."""
+
+    def sweeps(users, items, kept, tables, weights, count):
+        by_user, by_item = tables
+        user_ridge, item_ridge, unobserved = tf.unstack(weights)
+
+        def sweep(done, users, items):
+            users = _kernels.solve_rows(
+                users * kept[0], items, by_user, user_ridge, unobserved, proximal
+            )
+            items = _kernels.solve_rows(
+                items * kept[1], users, by_item, item_ridge, unobserved, proximal
+            )
+            return done + 1, users, items
+
+        start = tf.constant(0), users, items
+        return tf.while_loop(lambda done, *_: done < count, sweep, start, parallel_iterations=1)[1:]
+
+    column = tf.TensorSpec([None, 1], tf.float32)
+    ids = tf.TensorSpec([None], tf.int32)
+    table = (ids, ids, column, tf.TensorSpec([None, 4], tf.int32), tf.TensorSpec([], tf.float32))
+    weights, count = tf.TensorSpec([3], tf.float32), tf.TensorSpec([], tf.int32)
+    signature = [_TABLE, _TABLE, [column, column], (table, table), weights, count]
+    return tf.function(sweeps, signature, autograph=False)

@@ -1,0 +1,52 @@
+"""Whether two texts that a notebook put out are the same but for the last digits of numbers.
+
+Processors add float32 numbers in different orders, and training carries the difference on: the same
+notebook gives 0.2802 on one machine and 0.2799 on the next. What is no decimal number, words,
+verdicts, titles and counts, has to be the same to the letter.
+"""
+
+import math
+import re
+
+UNITS, SHARE = 5, 0.01  # of the last decimal place, of the number: the larger counts
+_DECIMAL = re.compile(r"(?<![\w.])(-?\d+)\.(\d+)(?!\w|\.\d)")
+
+
+class Text(str):
+    """A text that differs from another only if `alike` says so."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        return isinstance(other, str) and alike(str(self), str(other))
+
+    def __ne__(self, other):
+        return not self == other
+
+
+def alike(expected, received):
+    """Compare two texts.
+
+    Args:
+        expected: text with the numbers that are right.
+        received: the text to judge.
+
+    Returns:
+        Whether both have the same words and, between them, decimal numbers with as many places
+        that differ by up to 5 units of the last place or 1 % of the expected number. How many
+        blanks there are does not count: tables are aligned by the width of their numbers.
+    """
+    words = [" ".join(_DECIMAL.sub("#", text).split()) for text in (expected, received)]
+    if words[0] != words[1]:
+        return False
+    numbers = zip(_DECIMAL.findall(expected), _DECIMAL.findall(received), strict=True)
+    return all(_close(*pair) for pair in numbers)
+
+
+def _close(expected, received):
+    places = len(expected[1])
+    if len(received[1]) != places:
+        return False
+    numbers = [float(".".join(parts)) for parts in (expected, received)]
+    tolerance = max((UNITS + 0.01) * 10.0**-places, SHARE * abs(numbers[0]))
+    return math.isclose(*numbers, rel_tol=0, abs_tol=tolerance)
