@@ -7,7 +7,7 @@ training are served like all others. With V the item embeddings, p(x) = softmax(
 import numpy as np
 import scipy.sparse
 
-from cfutils import _checks
+from cfutils import _checks, _kernels
 from cfutils._tensorflow import keras, tf
 from cfutils._training import TrainedModel, observed
 from cfutils.losses import summed_softmax_loss
@@ -260,12 +260,11 @@ class SoftmaxModel(TrainedModel):
         _, movies, features = self._tables() if tables is None else tables
         totals = tf.math.unsorted_segment_sum(weights, places[:, 0], num_rows)
         shares = tf.math.divide_no_nan(weights, tf.gather(totals, places[:, 0]))
-        shape = tf.stack([tf.cast(num_rows, tf.int64), tf.shape(movies, tf.int64)[0]])
-        histories = tf.SparseTensor(places, shares, shape)
-        bags = [tf.sparse.sparse_dense_matmul(histories, movies)]  # [n, d]
+        histories = places, shares, (num_rows, tf.shape(movies)[0])
+        bags = [_kernels.sparse_product(*histories, movies)]  # [n, d]
         for name, values in features.items():
             embeddings = self._features[name][1]
-            pooled = tf.sparse.sparse_dense_matmul(histories, values)  # [n, size]
+            pooled = _kernels.sparse_product(*histories, values)  # [n, size]
             bags.append(tf.matmul(pooled, embeddings))
         if self._projection is None:
             return bags[0]
