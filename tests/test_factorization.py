@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfutils import _kernels
+from cfutils import _kernels, factorization
 from cfutils._tensorflow import keras, tf
 from cfutils._training import observed
 from cfutils.factorization import CFModel, ratings_tensor
@@ -799,3 +799,31 @@ def test_embeddings_are_copies():
     with contextlib.suppress(ValueError):  # a read-only array would do as well
         model.user_embeddings[:] = 0
     assert np.abs(model.user_embeddings).min() > 0
+
+
+def test_models_of_all_shapes_share_one_graph():
+    # TensorFlow warns, into notebooks, where a function is traced again and again.
+    for rows, dim in ((5, 2), (7, 3), (9, 1), (6, 4)):
+        A = tf.sparse.from_dense(np.arange(rows * 3, dtype="f4").reshape(rows, 3))
+        CFModel(rows, 3, dim, l2_coeff=0.1).train_als(A, num_iterations=2)
+    assert factorization._sweeps(False).experimental_get_tracing_count() == 1
+    assert factorization._measure(1, True).experimental_get_tracing_count() == 1
+
+
+def test_sparse_product_and_its_gradient_equal_the_dense_ones():
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(5, 4)) * (rng.random((5, 4)) < 0.5)
+    dense[2] = 0  # a row without entries
+    table, slopes = rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
+    cells = np.argwhere(dense)
+    values = tf.constant(dense[dense != 0], tf.float32)
+    variable = tf.Variable(table, dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        product = _kernels.sparse_product(cells, values, (5, 4), tf.convert_to_tensor(variable))
+        loss = tf.reduce_sum(product * tf.constant(slopes, tf.float32))
+    np.testing.assert_allclose(product, dense @ table, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(loss, variable), dense.T @ slopes, rtol=1e-5, atol=1e-6
+    )
+    nothing = _kernels.sparse_product(cells[:0], values[:0], (5, 4), tf.convert_to_tensor(variable))
+    np.testing.assert_array_equal(nothing, np.zeros((5, 3)))
