@@ -1,6 +1,4 @@
-"""What nbval takes for the same output: all but the last digits of numbers, which differ from one
-kind of processor to the next.
-"""
+"""What nbval takes for the same output: all but the last digits of numbers."""
 
 import nbformat
 import pytest
