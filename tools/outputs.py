@@ -1,9 +1,9 @@
 """Whether two texts that a notebook put out are the same but for the last digits of numbers.
 
 In which order float32 numbers are added up depends on the processor and, with several threads, on
-what else the machine is doing, and training carries the difference on: the same notebook gave 0.2799
-on a quiet machine and 0.2802 on a busy one. What is no decimal number, words, verdicts, titles and
-counts, has to be the same to the letter.
+what else the machine is doing, and training carries the difference on: the same notebook gave
+0.2799 on a quiet machine and 0.2802 on a busy one. What is no decimal number, words, verdicts,
+titles and counts, has to be the same to the letter.
 """
 
 import math
