@@ -172,13 +172,17 @@ def sparse_product(cells, values, shape, table):
         indices=cells, values=values, dense_shape=tf.stack([tf.cast(n, tf.int64) for n in shape])
     )
 
-    def times(dense, transposed):
-        product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense, transpose_a=transposed)
+    def times(matrix, dense):
+        product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense)
         return tf.ensure_shape(product, [None, dense.shape[1]])
 
-    @tf.custom_gradient  # TensorFlow's own also wants the matrix', and fails on an unknown shape
+    # TensorFlow's own gradient also wants the matrix', and fails on an unknown shape. The transpose
+    # is formed, since the product's option for it adds up in the order in which threads finish.
+    @tf.custom_gradient
     def product(table):
-        return times(table, False), lambda slopes: times(slopes, True)
+        return times(matrix, table), lambda slopes: times(
+            tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32), slopes
+        )
 
     return product(table)
 

@@ -549,3 +549,13 @@ def test_movie_features_by_hand():
 def test_constructor_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         SoftmaxModel(**({"num_items": M} | change))
+
+
+def test_threads_do_not_change_what_is_learned(movielens):
+    # At this size every product is shared between threads; on small ones a race would not show.
+    A = ratings_tensor(movielens.ratings, movielens.num_users, movielens.num_items)
+    once, twice = (SoftmaxModel(movielens.num_items, seed=1) for _ in range(2))
+    once.train(A, num_iterations=12, learning_rate=0.05)
+    for _ in range(2):
+        twice.train(A, num_iterations=6, learning_rate=0.05)
+    np.testing.assert_array_equal(once.item_embeddings, twice.item_embeddings)
