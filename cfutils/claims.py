@@ -42,12 +42,13 @@ def v1(sizes, full_mib, gather_mib, full_mib_at_scale, *, limit_mib=16 * 1024):
     upper = slice(len(sizes) // 2, None)
     powers = [np.polyfit(np.log(sizes[upper]), np.log(y[upper]), 1)[0] for y in (full, gather)]
     holds = 1 / 3 < ratio < 3 and powers[1] < 1.5 < powers[0] and full_mib_at_scale > limit_mib
+    sides = ["above" if power > 1.5 else "below" for power in powers]
     return _row(
         "V1: full product and gathered rows cost alike here; at scale the former is infeasible",
         "memory, full / gathered; powers of growth; one table at 25M",
-        # Rounded far: memory is measured, and differs from run to run.
-        f"{'within' if 1 / 3 < ratio < 3 else 'beyond'} a factor of 3; {powers[0]:.0f} and "
-        f"{powers[1]:.0f}; {full_mib_at_scale / 1024:.0f} GiB",
+        # In words: memory is measured, and differs from run to run.
+        f"{'within' if 1 / 3 < ratio < 3 else 'beyond'} a factor of 3; {sides[0]} 1.5 and "
+        f"{sides[1]}; {full_mib_at_scale / 1024:.0f} GiB",
         1,
         "holds" if holds else "does not hold",
     )
