@@ -13,6 +13,7 @@ import vl_convert
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 ACCENT, MUTED = PALETTE[0], "#c9c9c9"
+_COUNTS = (0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)  # marks of a logarithmic axis
 
 # JupyterLab 4 draws Vega-Lite 5; the nearest version here draws the picture.
 _VL_VERSION = "5.8"
@@ -74,33 +75,46 @@ def _theme():
     }
 
 
-def bars(frame, x, y, *, title, x_title, y_title, subtitle=""):
+def bars(frame, x, y, *, title, x_title, y_title, interval=None, subtitle=""):
     """Bars of values that the frame already holds, one per row, in the order of the rows.
+
+    Categories with short names stand side by side, those with long ones below each other.
 
     Args:
         frame: a frame with the columns `x` (any kind, shown as text) and `y` (numbers).
         x: the column of the categories.
         y: the column of the heights.
         title: what is seen, in words.
-        x_title: title of the x axis, with its unit.
-        y_title: title of the y axis, with its unit.
+        x_title: title of the axis of the categories, with their unit.
+        y_title: title of the axis of the heights, with their unit.
+        interval: a pair of columns, the ends of the line that is drawn over each bar; None for no
+            lines.
         subtitle: what to look at, in smaller letters.
 
     Returns:
-        An `altair.Chart`.
+        An `altair.LayerChart`.
 
     Cost: O(rows of the frame) time and memory.
     """
-    data = frame[[x, y]].round(4).assign(**{x: frame[x].astype(str)})
-    return (
-        alt.Chart(data, title=alt.Title(title, subtitle=subtitle))
-        .mark_bar()
-        .encode(
-            x=alt.X(f"{x}:N", sort=list(data[x]), title=x_title, axis=alt.Axis(labelAngle=0)),
-            y=alt.Y(f"{y}:Q", title=y_title),
-            tooltip=[alt.Tooltip(f"{x}:N", title=x_title), alt.Tooltip(f"{y}:Q", title=y_title)],
-        )
-    )
+    ends = list(interval or ())
+    data = frame[[x, y, *ends]].round(4).assign(**{x: frame[x].astype(str)})
+    names = list(data[x])
+    along, across = ("y", "x") if max(map(len, names), default=0) > 8 else ("x", "y")
+    kind = {"x": alt.X, "y": alt.Y, "x2": alt.X2, "y2": alt.Y2}
+    place = kind[along](f"{x}:N", sort=names, title=x_title).axis(labelAngle=0, labelLimit=260)
+    shown = [alt.Tooltip(f"{x}:N", title=x_title), alt.Tooltip(f"{y}:Q", title=y_title)]
+    shown += [f"{end}:Q" for end in ends]
+    height = {across: kind[across](f"{y}:Q", title=y_title)}
+    base = alt.Chart(data).encode(**{along: place}, tooltip=shown)
+    layers = [base.mark_bar().encode(**height)]
+    if ends:
+        low, high = ends
+        line = {
+            across: kind[across](f"{low}:Q", title=y_title),
+            f"{across}2": kind[f"{across}2"](high),
+        }
+        layers.append(base.mark_rule(color=PALETTE[1], strokeWidth=3).encode(**line))
+    return alt.layer(*layers, title=alt.Title(title, subtitle=subtitle))
 
 
 def sliced_histograms(stats, key, category, *, title, unit, step=25):
@@ -327,9 +341,14 @@ def lines(
     colors = alt.Scale(domain=names, range=list(PALETTE[: len(names)]))
     chart = (
         alt.Chart(data)
-        .mark_line(clip=True, point=points)
+        .mark_line(clip=y_domain is not None, point=points)
         .encode(
-            x=alt.X(f"{x}:Q", title=x_title, scale=x_scale, axis=alt.Axis(labelFlush=False)),
+            x=alt.X(
+                f"{x}:Q",
+                title=x_title,
+                scale=x_scale,
+                axis=alt.Axis(labelFlush=False, labelSeparation=6),
+            ),
             y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(**y_scale)),
             color=alt.Color(f"{series}:N", title=None, scale=colors),
             tooltip=[f"{series}:N", f"{x}:Q", f"{y}:Q"],
@@ -504,7 +523,7 @@ def norms(frame, *, title, panel="model", subtitle=""):
                     f"{x}:Q",
                     title="number of ratings (log)",
                     scale=alt.Scale(type="log", padding=8, nice=False),
-                    axis=alt.Axis(values=[0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000]),
+                    axis=alt.Axis(values=_COUNTS),
                 ),
                 y=alt.Y(
                     f"norm_{number}:Q",
@@ -847,7 +866,12 @@ def norm_lab(movies, lists, curves, *, title, subtitle=""):
         steps.append(alt.layer(base.mark_line(color=ACCENT), dot).properties(width=190, height=62))
     drawn = movies.assign(norm=movies["norm"].round(3), x=movies["num_ratings"].clip(lower=0.5))
     places = {
-        "x": alt.X("x:Q", title="ratings (log)", scale=alt.Scale(type="log", nice=False)),
+        "x": alt.X(
+            "x:Q",
+            title="ratings (log)",
+            scale=alt.Scale(type="log", nice=False),
+            axis=alt.Axis(values=_COUNTS),
+        ),
         "y": alt.Y("norm:Q", title="norm"),
         "tooltip": ["title:N", "num_ratings:Q", "norm:Q"],
     }

@@ -30,6 +30,10 @@ def chart_of(name):
     frame = stats()
     if name == "bars":
         return charts.bars(frame, "title", "num_ratings", title="T", x_title="x", y_title="y")
+    if name == "bars with intervals":
+        frame = frame.assign(low=frame["mean_rating"] - 0.5, high=frame["mean_rating"] + 0.5)
+        options = {"title": "T", "x_title": "x", "y_title": "y", "interval": ("low", "high")}
+        return charts.bars(frame, "title", "mean_rating", **options)
     if name == "sliced_histograms":
         return charts.sliced_histograms(frame, "user_id", "job", title="T", unit="users")
     if name == "scatter":
@@ -54,6 +58,7 @@ def chart_of(name):
 
 NAMES = [
     "bars",
+    "bars with intervals",
     "sliced_histograms",
     "scatter",
     "heatmap",
@@ -73,16 +78,21 @@ def enabled():
     alt.theme.enable(before[1])
 
 
-def rows_of(node):
-    """The rows of the marks that a Vega scene draws."""
+def items_of(node):
+    """All groups and items of a Vega scene."""
     if isinstance(node, dict):
-        if node.get("marktype") in {"rect", "symbol", "line"} and node.get("role") == "mark":
-            yield from node["items"]
-        for value in node.values():
-            yield from rows_of(value)
-    elif isinstance(node, list):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
         for value in node:
-            yield from rows_of(value)
+            yield from items_of(value)
+
+
+def rows_of(scene):
+    """The rows of the marks that a Vega scene draws."""
+    for node in items_of(scene):
+        if node.get("marktype") in {"rect", "symbol", "line", "rule"} and node["role"] == "mark":
+            yield from node["items"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,6 +117,33 @@ def test_charts_draw_marks_in_vegalite_5(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_charts_carry_only_the_columns_they_use(name):
     assert "not for the chart" not in chart_of(name).to_json()
+
+
+@pytest.mark.parametrize(("name", "across"), [("a", "x"), ("a long name", "y")])
+def test_names_of_bars_do_not_overlap_and_lines_have_their_ends(name, across):
+    names = [f"{name} {number}" for number in range(9)]
+    heights = np.arange(1.0, 10)
+    frame = pd.DataFrame({"model": names, "ndcg": heights, "from": heights - 0.5, "to": heights})
+    chart = charts.bars(
+        frame, "model", "ndcg", title="T", x_title="model", y_title="h", interval=("from", "to")
+    )
+    drawn = chart.to_dict()
+    assert drawn["layer"][0]["encoding"][across]["sort"] == names
+    scene = vl_convert.vegalite_to_scenegraph(drawn, vl_version="5.8")
+    marks = [node for node in items_of(scene) if node.get("role") == "mark"]
+    bars, lines = (
+        next(node["items"] for node in marks if node["marktype"] == kind)
+        for kind in ("rect", "rule")
+    )
+    side = "height" if across == "x" else "width"
+    unit = bars[0][side]
+    np.testing.assert_allclose([bar[side] for bar in bars], unit * heights)
+    value = "y" if across == "x" else "x"
+    lengths = [abs(line[value] - line.get(f"{value}2", 0)) for line in lines]
+    np.testing.assert_allclose(lengths, unit / 2)
+    labels = {item["text"]: item[across] for item in items_of(scene) if item.get("text") in names}
+    room = 6 * len(names[0]) if across == "x" else 11  # letters of 10 pixels
+    assert (np.diff([labels[name] for name in names]) >= room).all()
 
 
 def test_histograms_are_those_of_numpy():
