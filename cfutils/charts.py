@@ -78,7 +78,8 @@ def _theme():
 def bars(frame, x, y, *, title, x_title, y_title, interval=None, subtitle=""):
     """Bars of values that the frame already holds, one per row, in the order of the rows.
 
-    Categories with short names stand side by side, those with long ones below each other.
+    Categories stand below each other if a name has more than 8 letters, else side by side; then
+    give the chart a width (`properties`) that the names have room in.
 
     Args:
         frame: a frame with the columns `x` (any kind, shown as text) and `y` (numbers).
@@ -100,7 +101,7 @@ def bars(frame, x, y, *, title, x_title, y_title, interval=None, subtitle=""):
     data = frame[[x, y, *ends]].round(4).assign(**{x: frame[x].astype(str)})
     names = list(data[x])
     along, across = ("y", "x") if max(map(len, names), default=0) > 8 else ("x", "y")
-    kind = {"x": alt.X, "y": alt.Y, "x2": alt.X2, "y2": alt.Y2}
+    kind = {"x": alt.X, "y": alt.Y}
     place = kind[along](f"{x}:N", sort=names, title=x_title).axis(labelAngle=0, labelLimit=260)
     shown = [alt.Tooltip(f"{x}:N", title=x_title), alt.Tooltip(f"{y}:Q", title=y_title)]
     shown += [f"{end}:Q" for end in ends]
@@ -109,10 +110,7 @@ def bars(frame, x, y, *, title, x_title, y_title, interval=None, subtitle=""):
     layers = [base.mark_bar().encode(**height)]
     if ends:
         low, high = ends
-        line = {
-            across: kind[across](f"{low}:Q", title=y_title),
-            f"{across}2": kind[f"{across}2"](high),
-        }
+        line = {across: kind[across](f"{low}:Q", title=y_title), f"{across}2": high}
         layers.append(base.mark_rule(color=PALETTE[1], strokeWidth=3).encode(**line))
     return alt.layer(*layers, title=alt.Title(title, subtitle=subtitle))
 
