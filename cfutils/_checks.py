@@ -49,6 +49,30 @@ def finite(name, value, positive=False):
     return float(value)
 
 
+def recommends(model, data):
+    """Refuse a model that has learned nothing, and data whose movies are not those in its rows."""
+    if getattr(model, "iteration", None) == 0:
+        raise ValueError(
+            f"model should be trained. Received: a new {type(model).__name__}. Call model.train."
+        )
+    known = getattr(model, "item_ids", None)
+    if known is None:
+        return
+    ids = data.movies["original_id"].astype(str)
+    shared = min(len(ids), len(known))
+    differs = np.flatnonzero(ids[:shared].to_numpy() != known[:shared].to_numpy())
+    if len(differs) or len(ids) != len(known):
+        row = int(differs[0]) if len(differs) else shared
+        received, wanted = (
+            repr(part[row]) if row < len(part) else "nothing" for part in (ids.tolist(), known)
+        )
+        raise ValueError(
+            f"data should have the model's {len(known)} movies in the model's rows. Received: "
+            f"{len(ids)} movies, with {received} in row {row} (counted from 0), where the model "
+            f"has {wanted}. Load the file that the model was trained on, or train a new model."
+        )
+
+
 def own_ratings(item_ids, ratings, num_items):
     """The ids and ratings of one user, as int64 and float64 arrays [n]."""
     item_ids = ids("item_ids", pd.Series(np.asarray(item_ids)), num_items, "num_items")

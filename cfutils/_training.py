@@ -36,6 +36,34 @@ class TrainedModel(keras.Model):
         self._steps, self._totals = None, {}
         self.built = True
 
+    def _set_ids(self, ids, num_users, num_items):
+        """Take the ids of the rows from a `MovieLens` or a saved model's configuration."""
+        self.user_ids = self.item_ids = None
+        if ids is None:
+            return
+        if not isinstance(ids, dict):
+            if not hasattr(ids, "users") or not hasattr(ids, "movies"):
+                raise ValueError(
+                    "ids should be the MovieLens frames that the model is for. Received: "
+                    f"{type(ids).__name__}. Pass what load_ratings or load_movielens returned."
+                )
+            ids = {"users": ids.users["original_id"], "items": ids.movies["original_id"]}
+        for name, rows in (("users", num_users), ("items", num_items)):
+            if rows is None:
+                continue
+            texts = pd.Index([str(value) for value in ids[name]], dtype="str")
+            if len(texts) != rows or not texts.is_unique:
+                raise ValueError(
+                    f"ids should have {rows} {name}, as many as the model, with an id each. "
+                    f"Received: {len(texts)}, {texts.nunique()} of them different. Take num_users "
+                    "and num_items from the same data."
+                )
+            setattr(self, "user_ids" if name == "users" else "item_ids", texts)
+
+    def _ids_config(self):
+        known = {"users": self.user_ids, "items": self.item_ids}
+        return {name: ids.tolist() for name, ids in known.items() if ids is not None} or None
+
     def _counter(self, name):
         return self.add_weight((), "zeros", dtype="int64", trainable=False, name=name)
 

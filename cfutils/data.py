@@ -208,6 +208,7 @@ def load_ratings(
         ValueError: if a column is missing, the table is empty, an id is missing, a rating is not a
             finite number or a pair stands twice; the message names the column, row (from 0, through
             the whole file) and value. Or if the file is damaged or of another kind.
+        FileNotFoundError: if there is no such file.
 
     Cost: O(n log n) time for n ratings. Memory O(n): the frame takes 24 bytes per rating, 32 with a
     numeric timestamp. Files are read a million rows at a time; with 25 million ratings by 162,000
@@ -221,13 +222,20 @@ def load_ratings(
             "user, item, rating and timestamp should be different columns. "
             f"Received: {user!r}, {item!r}, {rating!r}, {timestamp!r}"
         )
-    is_csv = False
+    is_csv, source, counted = False, "table", " (counted from 0, below the header)"
     if isinstance(table, pd.DataFrame):
-        chunks, total = [table], len(table)
+        chunks, total, counted = [table], len(table), ""
+    elif not _can_be_read(table):
+        raise FileNotFoundError(
+            f"table should be a frame or the path of a file. Received: {str(table)!r}, which is "
+            f"none in {pathlib.Path.cwd()}. Give its path from there, or the whole path."
+        )
     elif str(table).lower().endswith((".parquet", ".pq")):
+        source = f"pandas.read_parquet({str(table)!r})"
         chunks, total = _read_parquet(pathlib.Path(table).expanduser(), columns)
     else:
         is_csv, total = True, None
+        source = f"pandas.read_csv({str(table)!r}, dtype={{{user!r}: str, {item!r}: str}})"
         chunks = _read_csv(table, columns, {user: str, item: str})
     users, items, values, times, labels, faults = _Ids(), _Ids(), [], [], [], {}
     with _progress.bar(total, "row", progress) as bar:
@@ -246,7 +254,7 @@ def load_ratings(
     if not sum(map(len, values)):
         raise ValueError("table should have at least one rating. Received: an empty table")
     for column in (user, item, rating):
-        _raise(faults, column)
+        _raise(faults, column, counted)
     users, items = (ids.numbered(is_csv) for ids in (users, items))
     ratings = {"user_id": users[0], "movie_id": items[0], "rating": np.concatenate(values)}
     values.clear()
@@ -263,8 +271,8 @@ def load_ratings(
         pair = users[1][users[0][row]], items[1][items[0][row]]
         raise ValueError(
             f"(user, item) pairs should be unique. Received: ({pair[0]}, {pair[1]}) again "
-            f"in row {labels[0].append(labels[1:])[row]}. To keep the last of each, pass "
-            f"frame.drop_duplicates([{user!r}, {item!r}], keep='last')"
+            f"in row {labels[0].append(labels[1:])[row]}{counted}. To keep the last of each, "
+            f"pass {source}.drop_duplicates([{user!r}, {item!r}], keep='last')"
         )
     del keys, ordered
     users, items = users[1], items[1]
@@ -545,15 +553,26 @@ def _read_csv(path, columns, dtypes):
                 if chunk is None:
                     return
                 yield chunk
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} should be in UTF-8. Received: {error}. Save it as UTF-8, or pass "
+            "pandas.read_csv(..., encoding=...)."
+        ) from error
     except pd.errors.ParserWarning:
         problem = "lines with more fields than the header has names"
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         problem = error
     except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
         problem = error
     raise ValueError(
-        f"{path} should be a CSV file in UTF-8 with a header line. Received: {problem}"
+        f"{path} should be a CSV file with a header line and as many fields in each line. "
+        f"Received: {problem}"
     )
+
+
+def _can_be_read(path):
+    """Whether a path leads to something to read, here or at an address that pandas opens."""
+    return "://" in str(path) or pathlib.Path(str(path)).expanduser().exists()
 
 
 def _as_numbers_if_lossless(ids):
@@ -579,10 +598,11 @@ def _note(faults, bad, table, column, rule):
         faults[column] = first, count + int(bad.sum())
 
 
-def _raise(faults, column):
+def _raise(faults, column, counted=""):
     if column in faults:
         (rule, value, row), count = faults[column]
-        raise ValueError(f"{column} {rule}. Received: {value} in row {row} ({count} such rows)")
+        more = f", the first of {count} such rows" if count > 1 else ""
+        raise ValueError(f"{column} {rule}. Received: {value} in row {row}{counted}{more}")
 
 
 # Reading ------------------------------------------------------------------------------------------

@@ -159,6 +159,12 @@ def _load(path, model):
         }
         for each in (model, saved)
     )
+    if wanted.pop("ids") != received.pop("ids", None):
+        raise ValueError(
+            "path should hold a model of the same users and items. Received: a model of others in "
+            f"{path}. Take the ratings that it was trained on, name another path, or move the file "
+            "away to start anew."
+        )
     if wanted != received:
         differs = [name for name in wanted if wanted[name] != received.get(name)]
         raise ValueError(
@@ -236,10 +242,14 @@ def _train(options):
         if options.model == "softmax":
             power = options.rating_power
             return SoftmaxModel(
-                shape[1], input_dims=options.embedding_dim, rating_power=power, seed=seed
+                shape[1],
+                input_dims=options.embedding_dim,
+                rating_power=power,
+                seed=seed,
+                ids=data,
             )
         coefficients = {"l2_coeff": options.l2_coeff, "gravity_coeff": options.gravity_coeff}
-        return CFModel(*shape, options.embedding_dim, **coefficients, seed=seed)
+        return CFModel(*shape, options.embedding_dim, **coefficients, seed=seed, ids=data)
 
     _, history = train(
         strategy,

@@ -108,6 +108,13 @@ class CFModel(TrainedModel):
         gravity_coeff: Weight of gravity, 0 or more.
         init_stddev: Standard deviation of the normal distribution of the first embeddings.
         seed: Integer from 0; it decides the first embeddings and the order of mini-batches.
+        ids: The `MovieLens` that the ratings come from. Its `original_id`s are then saved with the
+            model, as text, and `cfutils.scores.recommend` finds the rows of other data by them, or
+            refuses. None leaves it to you that row i is the same in all data.
+
+    Attributes:
+        user_ids: The ids of the users' rows, a pandas Index of texts [N]; None without `ids`.
+        item_ids: Those of the movies' rows [M].
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -129,6 +136,7 @@ class CFModel(TrainedModel):
         gravity_coeff=0.0,
         init_stddev=0.05,
         seed=0,
+        ids=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -139,6 +147,7 @@ class CFModel(TrainedModel):
         self.gravity_coeff = _checks.finite("gravity_coeff", gravity_coeff)
         self.init_stddev = _checks.finite("init_stddev", init_stddev, positive=True)
         self.seed = _checks.integer("seed", seed, 0)
+        self._set_ids(ids, self.num_users, self.num_items)
         generator = np.random.default_rng(self.seed)
 
         def normal(shape, dtype=None):
@@ -151,7 +160,7 @@ class CFModel(TrainedModel):
         self._num_ratings = self._counter("num_ratings")  # fold-in has to know |Omega|
 
     def get_config(self):
-        """The arguments of the constructor. O(1)."""
+        """The arguments of the constructor. O(1), with ids O(N + M)."""
         names = (
             "num_users",
             "num_items",
@@ -161,7 +170,8 @@ class CFModel(TrainedModel):
             "init_stddev",
             "seed",
         )
-        return {"name": self.name} | {name: getattr(self, name) for name in names}
+        config = {name: getattr(self, name) for name in names}
+        return {"name": self.name, "ids": self._ids_config()} | config
 
     @property
     def user_embeddings(self):

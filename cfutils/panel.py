@@ -15,6 +15,7 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 
+from cfutils import _checks
 from cfutils._files import replace_files
 from cfutils.scores import find_movie, recommend
 
@@ -32,9 +33,10 @@ def recommend_for(ratings, model, data, *, k=10):
     not rated counts as 0. So does any rating in a softmax model.
 
     Args:
-        ratings: A dict {movie id or title: rating}, or the path of a CSV file with the columns
-            `movie_id`, `title` and `rating` (see `read_ratings`). A title may leave out the year
-            or be any part of the title that only one movie has.
+        ratings: A dict {movie id or title: rating}, where an integer is a row of `data.movies` and
+            a text a title (an original id, where `load_ratings` made the data); or the path of a
+            CSV file with the columns `movie_id`, `title` and `rating` (see `read_ratings`). A title
+            may leave out the year or be any part of the title that only one movie has.
         model: A trained `CFModel` or `SoftmaxModel`, or another model with `item_embeddings`
             [M, d], `fold_in(item_ids, ratings)` -> [d] and `fold_in_parts` alike -> [n, d].
         data: The `MovieLens` frames that the model was trained on.
@@ -46,8 +48,9 @@ def recommend_for(ratings, model, data, *, k=10):
         raises it.
 
     Raises:
-        ValueError: If there is no rating, a movie is unknown, ambiguous or rated twice, or a
-            rating lies outside the range of `data.ratings`. For a file the message names the line.
+        ValueError: If there is no rating, a movie is unknown, ambiguous or rated twice, a rating
+            lies outside the range of `data.ratings`, the model is untrained, or it knows its ids
+            and `data` has other movies. For a file the message names the line.
         LookupError: If no title holds the text; the message lists the closest titles.
         FileNotFoundError: If there is no such file.
 
@@ -62,6 +65,7 @@ def recommend_for(ratings, model, data, *, k=10):
 
 
 def _recommend(ratings, model, data, k):
+    _checks.recommends(model, data)
     ids = np.array(list(ratings), np.int64)
     values = np.array(list(ratings.values()), np.float64)
     parts = model.fold_in_parts(ids, values)  # [n, d]
@@ -426,7 +430,8 @@ def _checked(value, data):
         number = math.nan
     if isinstance(value, bool) or not lowest <= number <= highest:
         raise ValueError(
-            f"A rating should be a number from {lowest:g} to {highest:g}. Received: {value!r}."
+            f"A rating should be a number from {lowest:g} to {highest:g}, the range of "
+            f"data.ratings. Received: {value!r}."
         )
     return number
 

@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse
 from threadpoolctl import threadpool_limits
 
-from cfutils import _progress
+from cfutils import _checks, _progress
 
 MEASURES = ("dot", "cosine")
 
@@ -188,10 +188,13 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
     Args:
         model: anything with `user_embeddings` [N, d] and `item_embeddings` [M, d], or a pair of
             such arrays.
-        user: a user id, or the embedding [d] of a new user.
-        data: a `MovieLens`; see `cfutils.data`.
+        user: a user of `data.users`, by row (an integer, `user_id`) or by `original_id` (text), or
+            the embedding [d] of a new user.
+        data: a `MovieLens`; see `cfutils.data`. Where the model knows its ids (`ids` of the
+            models' constructors) users are found by them, and other movies are refused. Otherwise
+            it has to be the data that the model was trained on, which only its size can show.
         ratings: frame of the ratings that count as the user's: `movie_id`, `rating` and, if `user`
-            is an id, `user_id`. None for `data.ratings`, or for no ratings if `user` is an
+            is no embedding, `user_id`. None for `data.ratings`, or for no ratings if `user` is an
             embedding.
         k: length of the list.
         measure: as for `compute_scores`.
@@ -205,24 +208,25 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
         remain.
 
     Raises:
-        ValueError: if the user, a shape or an option is wrong.
+        ValueError: if a shape or an option is wrong, the model is untrained, the user is none of
+            `data` or not known to the model, or the movies of `data` are not those of the model.
 
-    Cost: O(M d + number of ratings) time and memory.
+    Cost: O(M d + number of ratings) time and memory, with ids O(N).
     """
     if rated not in ("exclude", "mark"):
         raise ValueError(f"rated should be 'exclude' or 'mark'. Received: {rated!r}")
     items = _item_embeddings(model, data)
-    if isinstance(user, numbers.Integral) and not isinstance(user, bool):
-        users = _matrix("user_embeddings", _table(model, "user_embeddings", 0))
-        query = users[_row("user", user, len(users))]
+    if isinstance(user, (numbers.Integral, str)) and not isinstance(user, bool):
+        user = _user_row(user, data)
+        query = _user_embedding(model, user, data)
         ratings = data.ratings if ratings is None else ratings
         ratings = ratings[ratings["user_id"] == user]
     else:
         query = np.asarray(user)
         if query.shape != items.shape[1:] or query.dtype.kind not in "iuf":
             raise ValueError(
-                f"user should be a user id (an integer) or an embedding of {items.shape[1]} "
-                f"numbers. Received: {user!r}"
+                "user should be the row of a user (an integer), an original id (text) or an "
+                f"embedding of {items.shape[1]} numbers. Received: {user!r}"
             )
     if ratings is None:
         ratings = pd.DataFrame({"movie_id": np.empty(0, "int64"), "rating": np.empty(0)})
@@ -261,7 +265,8 @@ def neighbours(model, movie, data, *, k=10, measure="cosine", alpha=None):
 
     Raises:
         LookupError: if no title matches.
-        ValueError: if an id, a shape or an option is wrong.
+        ValueError: if an id, a shape or an option is wrong, the model is untrained, or the movies
+            of `data` are not those of the model.
 
     Cost: O(M d + number of ratings) time and memory.
     """
@@ -462,7 +467,42 @@ def _table(model, name, position):
     return getattr(model, name)
 
 
+def _user_row(user, data):
+    """The row in `data.users` of a row or an original id."""
+    if not isinstance(user, str):
+        return _row("user", user, data.num_users)
+    found = np.flatnonzero(data.users["original_id"].astype(str) == user)
+    if not len(found):
+        raise ValueError(
+            f"user should be a row or an original id of data.users. Received: {user!r}, which is "
+            'none. Look for it in data.users["original_id"].'
+        )
+    return int(found[0])
+
+
+def _user_embedding(model, row, data):
+    """The embedding [d] of the user in a row of `data.users`."""
+    users = _matrix("user_embeddings", _table(model, "user_embeddings", 0))
+    known = getattr(model, "user_ids", None)
+    if known is None:
+        if len(users) != data.num_users:
+            raise ValueError(
+                f"user_embeddings should have a row for each of the {data.num_users} users of "
+                f"data. Received: {len(users)} rows. Load the data that the model was trained on."
+            )
+        return users[row]
+    name = str(data.users["original_id"].iloc[row])
+    if name not in known:
+        raise ValueError(
+            f"user should be known to the model. Received: {name!r}, who is not among its "
+            f"{len(known)} users. Pass the embedding of model.fold_in(movie ids, ratings) in place "
+            "of the user, or train a new model."
+        )
+    return users[known.get_loc(name)]
+
+
 def _item_embeddings(model, data):
+    _checks.recommends(model, data)
     items = _matrix("item_embeddings", _table(model, "item_embeddings", 1))
     if len(items) != data.num_items:
         raise ValueError(

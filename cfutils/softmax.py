@@ -83,6 +83,12 @@ class SoftmaxModel(TrainedModel):
         dropout: Share of a history that becomes labels in training, above 0 and below 1.
         init_stddev: Standard deviation of the normal distribution of the first embeddings.
         seed: Integer from 0; it decides the first weights, the splits and the order of users.
+        ids: The `MovieLens` that the ratings come from. The `original_id`s of its movies are then
+            saved with the model, as text, and recommendations from data with other movies are
+            refused. None leaves it to you that row j is the same movie in all data.
+
+    Attributes:
+        item_ids: The ids of the movies' rows, a pandas Index of texts [M]; None without `ids`.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -109,6 +115,7 @@ class SoftmaxModel(TrainedModel):
         dropout=0.7,
         init_stddev=0.2,
         seed=0,
+        ids=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -123,6 +130,7 @@ class SoftmaxModel(TrainedModel):
         self.dropout = _share("dropout", dropout)
         self.init_stddev = _checks.finite("init_stddev", init_stddev, positive=True)
         self.seed = _checks.integer("seed", seed, 0)
+        self._set_ids(ids, None, self.num_items)
         generator = np.random.default_rng(self.seed)
 
         def normal(stddev):
@@ -159,12 +167,12 @@ class SoftmaxModel(TrainedModel):
     def get_config(self):
         """The arguments of the constructor; of `item_features` the sizes, since they are saved.
 
-        O(1).
+        O(1), with ids O(M).
         """
         names = ("num_items", "input_dims", "hidden_dims", "tied", "rating_power", "dropout")
         config = {name: getattr(self, name) for name in (*names, "init_stddev", "seed")}
         sizes = {name: values.shape[1] for name, (values, _) in self._features.items()}
-        return {"name": self.name, "item_features": sizes} | config
+        return {"name": self.name, "ids": self._ids_config(), "item_features": sizes} | config
 
     @classmethod
     def from_config(cls, config):

@@ -201,10 +201,35 @@ def test_bad_tables_are_refused_with_row_and_value(tmp_path, text, message):
         load_ratings(path)
 
 
+def test_a_file_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("none.csv", "none.parquet"):
+        with pytest.raises(FileNotFoundError, match=rf"Received: '{name}', which is none in .*\. "):
+            load_ratings(name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_advice_about_pairs_that_stand_twice_can_be_followed(tmp_path, monkeypatch, suffix):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"mine{suffix}"
+    frame = pd.DataFrame({"user_id": ["007", "8", "007"], "item_id": list("aba")})
+    frame = frame.assign(rating=[1, 2, 3])
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    for table, where in ((path.name, "row 2 \\(counted from 0, below"), (frame, r"row 2\. ")):
+        with pytest.raises(ValueError, match=where) as caught:
+            load_ratings(table)
+        advice = re.search(r"pass (.*)$", str(caught.value))[1]
+        data = load_ratings(eval(advice, {"pandas": pd, "table": frame, "str": str}))
+        assert data.users["original_id"].tolist() == ["007", "8"]
+        assert data.ratings.sort_values("user_id")["rating"].tolist() == [3, 2]
+
+
 def test_a_file_in_another_encoding_is_named(tmp_path):
     path = tmp_path / "latin.csv"
     path.write_bytes("user_id,item_id,rating\nAndré,2,3\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin.csv should be a CSV file in UTF-8"):
+    with pytest.raises(
+        ValueError, match=r"latin.csv should be in UTF-8. Received: .*Save it as UTF-8"
+    ):
         load_ratings(path)
 
 
@@ -382,10 +407,10 @@ def test_what_is_wrong_is_counted_through_the_whole_file(tmp_path, monkeypatch):
     monkeypatch.setattr("cfutils.data._ROWS", 2)
     path = tmp_path / "a.csv"
     path.write_text("user_id,item_id,rating\n1,1,5\n,1,bad\n3,3,3\n,3,4\n,,9\n")
-    with pytest.raises(ValueError, match=r"user_id should.*nan in row 1 \(3 such rows\)"):
+    with pytest.raises(ValueError, match=r"user_id should.*nan in row 1 .* first of 3 such rows"):
         load_ratings(path)
     path.write_text("user_id,item_id,rating\n1,1,5\n2,1,4\n3,1,bad\n4,1,inf\n5,1,\n")
-    with pytest.raises(ValueError, match=r"rating should.*bad in row 2 \(3 such rows\)"):
+    with pytest.raises(ValueError, match=r"rating should.*bad in row 2 .* first of 3 such rows"):
         load_ratings(path)
 
 

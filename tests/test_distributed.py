@@ -212,6 +212,18 @@ def test_a_saved_model_of_another_kind_is_refused_and_kept(A, tmp_path, options,
     assert path.read_bytes() == before
 
 
+def test_ratings_of_others_are_refused_and_the_model_is_kept(table, ratings, tmp_path):
+    path, options = tmp_path / "a.keras", [*OPTIONS, "--num-iterations", "5"]
+    distributed.main([str(table), str(path), *options])
+    model = keras.saving.load_model(path)
+    assert model.user_ids.tolist() == sorted({str(user) for user in ratings["user_id"]}, key=int)
+    before = path.read_bytes()
+    ratings.replace({"item_id": {3: 1003}}).to_csv(table, index=False)
+    with pytest.raises(ValueError, match=r"of the same users and items. Received: a model of oth"):
+        distributed.main([str(table), str(path), *options])
+    assert path.read_bytes() == before
+
+
 def test_a_damaged_file_is_refused_and_kept(A, tmp_path):
     path = tmp_path / "a.keras"
     path.write_bytes(b"PK but no zip file")

@@ -13,10 +13,14 @@ import time
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cfutils._tensorflow import keras, tf
+from cfutils.data import load_ratings
 from cfutils.factorization import CFModel
+from cfutils.panel import recommend_for
+from cfutils.scores import neighbours
 from cfutils.softmax import SoftmaxModel
 
 # Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
@@ -55,6 +59,51 @@ def filled(model, number):
 
 def numbers_in(path):
     return {float(x) for values in state(keras.saving.load_model(path)) for x in values.ravel()}
+
+
+# The ids of the rows
+
+
+@pytest.fixture
+def books():
+    ids = ["№1", "a,b", '"c"', "d\n", "é"]
+    users = [3 * (row % 7) for row in range(10)]
+    items = [ids[row % 5] for row in range(10)]
+    frame = pd.DataFrame({"user_id": users, "item_id": items, "rating": 1})
+    return load_ratings(frame)
+
+
+def test_ids_are_saved_with_the_model(tmp_path, kind, books):
+    model = MODELS[kind](ids=books)
+    model.save(tmp_path / "a.keras")
+    loaded = keras.saving.load_model(tmp_path / "a.keras")
+    assert loaded.get_config() == model.get_config()
+    assert loaded.item_ids.tolist() == books.movies["original_id"].tolist()
+    if kind == "factorization":
+        assert loaded.user_ids.tolist() == ["0", "3", "6", "9", "12", "15", "18"]
+    plain = MODELS[kind]()
+    assert plain.item_ids is None
+    assert plain.get_config()["ids"] is None
+
+
+def test_a_new_model_does_not_recommend(kind, books):
+    for ask in (
+        lambda: recommend_for({"é": 1}, MODELS[kind](), books),
+        lambda: neighbours(MODELS[kind](), "é", books),
+    ):
+        with pytest.raises(ValueError, match="model should be trained. Received: a new "):
+            ask()
+
+
+def test_ids_of_other_data_are_refused(kind, books):
+    few = load_ratings(pd.DataFrame({"user_id": [1], "item_id": ["a"], "rating": [1]}))
+    with pytest.raises(ValueError, match=r"ids should have \d (users|items), .* Received: 1, 1 of"):
+        MODELS[kind](ids=few)
+    with pytest.raises(ValueError, match=r"ids should be the MovieLens .* Received: ndarray. Pass"):
+        MODELS[kind](ids=np.arange(5))
+    books.movies.loc[1, "original_id"] = books.movies.loc[0, "original_id"]
+    with pytest.raises(ValueError, match=r"5 items, .* with an id each. Received: 5, 4 of them di"):
+        MODELS[kind](ids=books)
 
 
 # Whole at every moment

@@ -339,12 +339,87 @@ def test_a_table_without_genres_is_enough():
     assert frame["title"].tolist() == ["y"]
 
 
+# A model that knows its ids, and other data
+
+
+TABLE = [("ann", "x", 5), ("ann", "y", 1), ("cid", "y", 4), ("cid", "z", 2)]
+
+
+def table(*rows):
+    return load_ratings(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
+
+
+class Known:
+    """Ann likes x before y before z, cid the opposite; nobody else is known."""
+
+    user_ids, item_ids = pd.Index(["ann", "cid"]), pd.Index(["x", "y", "z"])
+    user_embeddings, item_embeddings = np.array([[1.0], [-1.0]]), np.array([[3.0], [2.0], [1.0]])
+    nothing = pd.DataFrame({"user_id": [], "movie_id": [], "rating": []})
+
+    def titles(self, user, data):
+        return recommend(self, user, data, ratings=self.nothing)["title"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (table(*TABLE), {"ann": 0, "cid": 1}),
+        # somebody new stands before, between or behind; somebody is gone
+        (table(("abe", "x", 1), *TABLE), {"ann": 1, "cid": 2}),
+        (table(*TABLE, ("bob", "x", 1), ("dan", "x", 1)), {"ann": 0, "cid": 2}),
+        (table(*TABLE[2:], ("dan", "x", 3)), {"cid": 0}),
+    ],
+)
+def test_a_model_that_knows_its_ids_finds_users_in_other_data(data, rows):
+    orders = {"ann": ["x", "y", "z"], "cid": ["z", "y", "x"]}
+    for name, row in rows.items():
+        assert Known().titles(name, data) == Known().titles(row, data) == orders[name]
+    strangers = set(data.users["original_id"]) - set(rows)
+    for name in strangers:
+        with pytest.raises(ValueError, match=f"known to the model. Received: '{name}'.*fold_in"):
+            recommend(Known(), name, data)
+
+
+def test_somebody_who_is_not_in_the_data_is_named():
+    for user in ("bob", "0", ""):
+        with pytest.raises(ValueError, match=rf"an original id of data.users. Received: '{user}'"):
+            recommend(Known(), user, table(*TABLE))
+
+
+def test_ids_that_are_numbers_are_texts_too():
+    rows = [(70, 4, 1), (5, 4, 2), (70, 9, 3)]
+    data = table(*rows)
+    model = Known()
+    model.user_ids, model.item_ids = pd.Index(["5", "70"]), pd.Index(["4", "9"])
+    model.item_embeddings = model.item_embeddings[:2]
+    assert model.titles("70", data) == model.titles(1, data) == ["9", "4"]
+    assert model.titles("5", data) == ["4", "9"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        # as many movies, but one is another; one more, in the middle and at the end; one less
+        (table(*TABLE[:1], ("ann", "yy", 2), *TABLE[3:]), r"3 movies, with 'yy' in row 1 .* 'y'\."),
+        (table(*TABLE, ("cid", "xx", 2)), r"4 movies, with 'xx' in row 1 .* has 'y'\."),
+        (table(*TABLE, ("cid", "zz", 2)), r"4 movies, with 'zz' in row 3 .* has nothing\."),
+        (table(*TABLE[:3]), r"2 movies, with nothing in row 2 .* has 'z'\. Load the file"),
+    ],
+)
+def test_a_model_that_knows_its_ids_refuses_other_movies(data, message):
+    for ask in (recommend, neighbours):
+        with pytest.raises(ValueError, match=f"model's 3 movies in the model's rows.*{message}"):
+            ask(Known(), 0, data)
+
+
 def test_bad_requests_are_refused(small):
     with pytest.raises(ValueError, match=r"user should be an integer from 0 to 1. Received: 2"):
         recommend(PAIR, 2, small)
-    for user in (1.5, [1.0], "Anna", True, None):
-        with pytest.raises(ValueError, match=r"user should be a user id .* of 2 numbers"):
+    for user in (1.5, [1.0], True, None):
+        with pytest.raises(ValueError, match=r"user should be the row of .* of 2 numbers"):
             recommend(PAIR, user, small)
+    with pytest.raises(ValueError, match=r"a row for each of the 2 users of data. Received: 1 row"):
+        recommend((PAIR[0][:1], PAIR[1]), 0, small)
     with pytest.raises(ValueError, match=r"rated should be 'exclude' or 'mark'. Received: 'x'"):
         recommend(PAIR, 0, small, rated="x")
     for movie in (4, -1, 1.0):
