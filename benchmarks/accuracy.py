@@ -23,7 +23,7 @@ from cfutils.metrics import mean_interval, verdict
 
 DATA = load_movielens()
 N, M = DATA.num_users, DATA.num_items
-GRID = list(itertools.product((30, 100), (0.1, 0.15, 0.2, 0.25)))
+GRID = list(itertools.product((30, 100), (0.15, 0.2, 0.25, 0.3)))
 COLUMNS = ["user_id", "movie_id", "rating"]
 
 

@@ -13,7 +13,11 @@ import vl_convert
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 ACCENT, MUTED = PALETTE[0], "#c9c9c9"
-_COUNTS = (0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)  # marks of a logarithmic axis
+# A logarithmic axis of counts: what has none stands at 0.5, and the mark there says 0.
+_COUNT_AXIS = alt.Axis(
+    values=(0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000),
+    labelExpr="datum.value < 1 ? '0' : datum.label",
+)
 
 # JupyterLab 4 draws Vega-Lite 5; the nearest version here draws the picture.
 _VL_VERSION = "5.8"
@@ -215,7 +219,7 @@ def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
     Cost: O(rows of the frame) time and memory.
     """
     data = frame[["title", x, y]].dropna().round(3)
-    scale = alt.Scale(type="log" if log_x else "linear", padding=10)
+    scale = alt.Scale(type="log", nice=False, padding=10) if log_x else alt.Scale(padding=10)
     return (
         alt.Chart(data, title=alt.Title(title, subtitle=subtitle))
         .mark_point(size=18, opacity=0.45)
@@ -335,18 +339,16 @@ def lines(
     if y_domain is not None:
         y_scale |= {"domain": list(y_domain), "nice": False}
     x_scale = alt.Scale(type="log", nice=False) if log_x else alt.Scale()
+    axis = alt.Axis(labelFlush=False, labelSeparation=6)
+    if log_x and data[x].nunique() <= 6:  # each has its mark
+        axis.values = sorted(data[x].unique().tolist())
     names = list(frame[series].unique())
     colors = alt.Scale(domain=names, range=list(PALETTE[: len(names)]))
     chart = (
         alt.Chart(data)
         .mark_line(clip=y_domain is not None, point=points)
         .encode(
-            x=alt.X(
-                f"{x}:Q",
-                title=x_title,
-                scale=x_scale,
-                axis=alt.Axis(labelFlush=False, labelSeparation=6),
-            ),
+            x=alt.X(f"{x}:Q", title=x_title, scale=x_scale, axis=axis),
             y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(**y_scale)),
             color=alt.Color(f"{series}:N", title=None, scale=colors),
             tooltip=[f"{series}:N", f"{x}:Q", f"{y}:Q"],
@@ -521,7 +523,7 @@ def norms(frame, *, title, panel="model", subtitle=""):
                     f"{x}:Q",
                     title="number of ratings (log)",
                     scale=alt.Scale(type="log", padding=8, nice=False),
-                    axis=alt.Axis(values=_COUNTS),
+                    axis=_COUNT_AXIS,
                 ),
                 y=alt.Y(
                     f"norm_{number}:Q",
@@ -840,7 +842,7 @@ def norm_lab(movies, lists, curves, *, title, subtitle=""):
     alpha = alt.param(name="alpha", value=alphas[0], bind=slider)
     here = alt.expr.abs(alt.datum.alpha - alpha) < 1e-3
     listed = lists[["alpha", "rank", "movie_id"]].merge(movies, on="movie_id")
-    listed["norm"] = listed["norm"].round(3)
+    listed["norm"] = listed["norm"].astype(float).round(3)
     listed["line"] = [
         f"{title} ({number})"
         for title, number in zip(listed["title"], listed["num_ratings"], strict=True)
@@ -862,13 +864,15 @@ def norm_lab(movies, lists, curves, *, title, subtitle=""):
         )
         dot = base.transform_filter(here).mark_circle(size=110, color=PALETTE[1], opacity=1)
         steps.append(alt.layer(base.mark_line(color=ACCENT), dot).properties(width=190, height=62))
-    drawn = movies.assign(norm=movies["norm"].round(3), x=movies["num_ratings"].clip(lower=0.5))
+    drawn = movies.assign(
+        norm=movies["norm"].astype(float).round(3), x=movies["num_ratings"].clip(lower=0.5)
+    )
     places = {
         "x": alt.X(
             "x:Q",
             title="ratings (log)",
             scale=alt.Scale(type="log", nice=False),
-            axis=alt.Axis(values=_COUNTS),
+            axis=_COUNT_AXIS,
         ),
         "y": alt.Y("norm:Q", title="norm"),
         "tooltip": ["title:N", "num_ratings:Q", "norm:Q"],

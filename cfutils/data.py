@@ -754,6 +754,7 @@ def _fill(folder):
             return data
         except (DataError, OSError, subprocess.SubprocessError) as error:
             failures.append(f"{name}: {' '.join(str(error).split())[:300]}")
+            tqdm.write(f"Not from {failures[-1]}", file=sys.stderr)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     raise DataError(

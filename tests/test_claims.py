@@ -63,8 +63,13 @@ def test_claims_that_may_depend_on_the_start(large, small, expected):
 
 def test_v6():
     # sigma sqrt(d) = 0.5 * 5 = 2.5
-    assert claims.v6([2.49], [0.5], 25)["verdict"] == "holds"
-    assert claims.v6([2.40], [0.5], 25)["verdict"] == "does not hold"
+    row = claims.v6(starts(np.array([2.49, 2.51]), np.array([0.25, 0.25])), 25)
+    assert row["verdict"] == "holds"
+    # 1 +/- 0.004, whose 95 % interval with one degree of freedom is 12.706 * 0.004 wide; and 1
+    assert row["figure"] == "1.000 [0.949, 1.051]; 1.000 [1.000, 1.000]"
+    assert row["seeds"] == 2
+    for other in (starts([2.40, 2.5], [0.25, 0.25]), starts([2.5, 2.5], [0.25, 0.26])):
+        assert claims.v6(other, 25)["verdict"] == "does not hold"
 
 
 def test_v7_reads_neighbours_and_distances_apart():
@@ -73,7 +78,7 @@ def test_v7_reads_neighbours_and_distances_apart():
 
     zero = maps(ZERO, ZERO)
     assert claims.v7(maps(UP, UP), zero)["verdict"] == "holds"
-    expected = "holds only for neighbourhoods; distances does not hold"
+    expected = "holds only for neighbourhoods; not for distances"
     assert claims.v7(maps(UP, -UP), zero)["verdict"] == expected
     assert claims.v7(maps(NOISE, -UP), zero)["verdict"] == "undecided"
 
@@ -90,8 +95,8 @@ def test_v9_names_the_term():
         return claims.v9(train, four(ZERO, l2_test, UP, UP))["verdict"]
 
     assert verdict(UP) == "holds"
-    assert verdict(-UP) == "holds only if with gravity; l2 alone lowers the test error"
-    assert verdict(NOISE) == "holds only if with gravity"
+    assert verdict(-UP) == "holds only if gravity is used; l2 alone lowers the test error"
+    assert verdict(NOISE) == "holds only if gravity is used"
     none = four(ZERO, ZERO, ZERO, -UP)
     assert claims.v9(none, none)["verdict"] == "does not hold"
 
@@ -106,7 +111,7 @@ def test_v10_to_v12():
     assert "gravity 1 - gravity 0" in row["measure"]
     assert claims.v11(ndcg, {0: ZERO, 1: -UP, 10: ZERO})["verdict"] == "does not hold"
     lift = {"Horror": (ZERO, UP), "Drama": (UP, ZERO)}
-    assert claims.v12(lift)["verdict"] == "holds only for Horror; Drama does not hold"
+    assert claims.v12(lift)["verdict"] == "holds only for Horror; not for Drama"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_v10_to_v12():
     [
         ([np.nan] * 4 + [1.0], "holds"),
         ([np.nan, np.nan, 2.5, np.nan, 1.0], "holds"),  # Adam arrives, much later than ALS
-        ([np.nan, np.nan, 2.5, 1.9, 1.0], "holds only if descent is plain"),
+        ([np.nan, np.nan, 2.5, 1.9, 1.0], "holds only for plain descent"),
         ([3.0, np.nan, np.nan, 1.9, 1.0], "does not hold"),  # plain descent arrives too
         ([np.nan, np.nan, np.nan, 1.0, np.nan], "does not hold"),
         ([np.nan] * 5, "does not hold"),

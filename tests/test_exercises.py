@@ -1,7 +1,9 @@
 """The checkers of the exercises, the exercises themselves, and the copies without solutions."""
 
 import itertools
+import os
 import pathlib
+import re
 import sys
 
 import exercises as tool  # tools/exercises.py
@@ -456,6 +458,7 @@ def copies(tmp_path_factory):
 
 
 def test_the_copies_hold_every_notebook_and_nothing_of_a_solution(copies):
+    moved = []
     assert [path.name for path in sorted(copies.glob("*.ipynb"))] == [p.name for p in NOTEBOOKS]
     for path in NOTEBOOKS:
         copy = nbformat.read(copies / path.name, as_version=4)
@@ -463,7 +466,10 @@ def test_the_copies_hold_every_notebook_and_nothing_of_a_solution(copies):
         originals = READ[path.stem].cells
         for cell, original in zip(copy.cells, originals, strict=True):
             if "solution" not in original.metadata.get("tags", []):
-                assert cell.source == original.source
+                if cell.source != original.source:  # where the solutions are
+                    moved.append(path.stem)
+                    assert "Solutions are folded" in original.source
+                    assert "in the folder `notebooks`" in cell.source
                 continue
             head, _, rest = original.source.partition("### BEGIN SOLUTION\n")
             solution, _, tail = rest.partition("### END SOLUTION")
@@ -471,7 +477,11 @@ def test_the_copies_hold_every_notebook_and_nothing_of_a_solution(copies):
             for line in filter(None, map(str.strip, solution.splitlines())):
                 assert line not in cell.source
             assert "jupyter" not in cell.metadata
-        assert "SOLUTION" not in (copies / path.name).read_text("utf-8")
+        text = (copies / path.name).read_text("utf-8")
+        assert "SOLUTION" not in text
+        assert "make exercises" not in text
+        assert "Solutions are folded" not in text
+    assert [name[:2] for name in moved] == ["01", "02", "03", "04", "05"]
 
 
 def test_the_copies_have_no_outputs_and_their_code_compiles(copies):
@@ -482,8 +492,11 @@ def test_the_copies_have_no_outputs_and_their_code_compiles(copies):
                 compile(cell.source, cell.id, "exec")
 
 
-def test_the_first_copy_finds_the_run_times(copies):
-    assert (copies / "run_times.json").is_file()
+def test_the_first_copy_finds_the_run_times():
+    code = "".join(cell.source for cell in READ["01_eda"].cells if cell.cell_type == "code")
+    path = re.search(r'Path\("(.*run_times.json)"\)', code)[1]
+    for folder in ("notebooks", "exercises"):
+        assert pathlib.Path(os.path.normpath(tool.ROOT / folder / path)).is_file()
 
 
 def test_a_copy_that_is_there_is_kept(tmp_path, monkeypatch, capsys):

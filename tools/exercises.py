@@ -4,8 +4,8 @@
     python tools/exercises.py --output FOLDER       into another folder
 
 In a cell tagged `solution` the lines from `### BEGIN SOLUTION` to `### END SOLUTION` give way to a
-stub. A notebook that is in the folder already is left as it is, so that no answer gets lost; delete
-or rename it to get a fresh one.
+stub, and what the text says of folded solutions to where they are found. A notebook that is in the
+folder already is left as it is, so that no answer gets lost; delete or rename it for a fresh one.
 """
 
 import argparse
@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 STUB = "...  # your code here"
+FOLDED = "Solutions are folded; `make exercises` writes copies of the notebooks without them."
+ELSEWHERE = "Solutions stand in the notebook of the same name in the folder `notebooks`."
 
 
 def main():
@@ -38,8 +40,6 @@ def main():
         else:
             nbformat.write(notebook, path)
             print(f"{path} written.")
-    times = "run_times.json"  # which the first notebook shows
-    (options.output / times).write_bytes((NOTEBOOKS / times).read_bytes())
 
 
 def copy_to_solve(notebook):
@@ -56,6 +56,7 @@ def copy_to_solve(notebook):
     """
     for cell in notebook.cells:
         if cell.cell_type != "code":
+            cell.source = cell.source.replace(FOLDED, ELSEWHERE)
             continue
         cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("execution", None)

@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import sys
+import threading
 import time
 
 import nbclient
@@ -23,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 RUN_TIMES = NOTEBOOKS / "run_times.json"
 CELL_TIMEOUT = 600
+SIGN_OF_LIFE = 20  # seconds between two lines about a long cell
 
 
 def main():
@@ -60,14 +62,18 @@ def execute(path):
     """Runs one notebook from a clean kernel; returns it and the seconds it took."""
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
-    total, current = len(notebook.cells), 0
+    total, current, done = len(notebook.cells), 0, threading.Event()
 
-    def show(cell, cell_index):
+    def show(cell=None, cell_index=None):
         nonlocal current
-        current = cell_index + 1
+        current = current if cell_index is None else cell_index + 1
         elapsed = f"{int(time.perf_counter() - started)} s"
         line = f"{path.stem}: cell {current} of {total}, {elapsed}"
         print(f"\r{line:<70}" if sys.stdout.isatty() else line, end=end, flush=True)
+
+    def keep_showing():
+        while not done.wait(SIGN_OF_LIFE):
+            show()
 
     end = "" if sys.stdout.isatty() else "\n"
     for cell in notebook.cells:
@@ -81,6 +87,7 @@ def execute(path):
         on_cell_execute=show,
         extra_arguments=["--log-level=ERROR"],  # not the warning that loopback is unencrypted
     )
+    threading.Thread(target=keep_showing, daemon=True).start()
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
@@ -90,6 +97,8 @@ def execute(path):
         sys.exit(f"\n{path.name}: cell {current} of {total} took over {CELL_TIMEOUT} s; stopped.")
     except nbclient.exceptions.DeadKernelError:
         sys.exit(f"\n{path.name}: the kernel died in cell {current} of {total} (out of memory?).")
+    finally:
+        done.set()
     describe_widgets(notebook)
     seconds = time.perf_counter() - started
     print(f"\r{path.stem}: done in {seconds:.0f} s{'':<40}", flush=True)

@@ -226,9 +226,12 @@ def test_pages_fit_a_phone(browser, site):
         open_drawn(phone, site, name)
         width = phone.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE["width"], f"{name} is {width} pixels wide"
-        wide += phone.locator(".chart, .output_area, pre").evaluate_all(
-            "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).length"
+        boxes = phone.locator(".chart, .output_area").evaluate_all(
+            "boxes => boxes.map(box => [box.scrollWidth > box.clientWidth + 1,"
+            " getComputedStyle(box, '::before').content.includes('scroll sideways')])"
         )
+        assert all(is_wide == says_so for is_wide, says_so in boxes)
+        wide += sum(is_wide for is_wide, _ in boxes)
         phone.screenshot(path=SCREENSHOTS / f"phone_{name}.png")
     assert wide > 0  # what is wide scrolls in its own box
     context.close()
