@@ -36,7 +36,7 @@ def fitted(train, test, dim, l2):
     base = baseline(train)
     left = train.assign(rating=train["rating"] - base(train))
     model = CFModel(N, M, dim, l2_coeff=l2, seed=0)
-    model.train_als(ratings_tensor(left, N, M), num_iterations=10, eval_every=10)
+    model.train_als(ratings_tensor(left, N, M), num_iterations=5, eval_every=5)
     taste = model.user_embeddings[test["user_id"]] * model.item_embeddings[test["movie_id"]]
     return base(test) + taste.sum(axis=1)
 

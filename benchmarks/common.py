@@ -1,7 +1,6 @@
 """What the benchmarks share: data, interleaved timing, peak memory, one table and one JSON file."""
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 
 # Users and movies of the MovieLens sets of that many ratings.
 SIZES = {
@@ -69,6 +69,10 @@ def peak_mib():
     if status.exists():  # getrusage would count the parent that this process was forked from
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS: bytes
 
 

@@ -16,6 +16,8 @@ import time
 import numpy as np
 import psutil
 
+from benchmarks.common import peak_mib
+
 NUM_USERS, NUM_ITEMS, RATINGS_PER_USER, EMBEDDING_DIM = 943, 1682, 95, 10
 FACTORS = (0.5, 1, 2, 4, 8)
 REPEATS = 3
@@ -67,7 +69,7 @@ def measure(method):
             "method": method,
             "factor": factor,
             "users": int(matrix.shape[0]),
-            "mb": max(0, highest_memory() - before) / 1e6,
+            "mb": max(0, peak_mib() * 2**20 - before) / 1e6,
             "seconds": float(np.median(times)),
         }
 
@@ -81,16 +83,6 @@ def problem(tf, rng, factor):
     matrix = tf.SparseTensor(pairs, tf.ones(len(pairs)), (num_users, num_items))
     shapes = (num_users, EMBEDDING_DIM), (num_items, EMBEDDING_DIM)
     return matrix, [tf.constant(rng.normal(0, 0.5, shape), tf.float32) for shape in shapes]
-
-
-def highest_memory():
-    """The highest resident memory of this process so far, in bytes."""
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":
