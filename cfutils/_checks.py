@@ -49,6 +49,11 @@ def finite(name, value, positive=False):
     return float(value)
 
 
+def texts(ids):
+    """Ids of any kind as an Index of texts: the form in which models keep them."""
+    return pd.Index([str(value) for value in ids], dtype="str")
+
+
 def recommends(model, data):
     """Refuse a model that has learned nothing, and data whose movies are not those in its rows."""
     if getattr(model, "iteration", None) == 0:
@@ -58,13 +63,13 @@ def recommends(model, data):
     known = getattr(model, "item_ids", None)
     if known is None:
         return
-    ids = data.movies["original_id"].astype(str)
+    ids = texts(data.movies["original_id"])
     shared = min(len(ids), len(known))
-    differs = np.flatnonzero(ids[:shared].to_numpy() != known[:shared].to_numpy())
+    differs = np.flatnonzero(ids[:shared] != known[:shared])
     if len(differs) or len(ids) != len(known):
         row = int(differs[0]) if len(differs) else shared
         received, wanted = (
-            repr(part[row]) if row < len(part) else "nothing" for part in (ids.tolist(), known)
+            repr(part[row]) if row < len(part) else "nothing" for part in (ids, known)
         )
         raise ValueError(
             f"data should have the model's {len(known)} movies in the model's rows. Received: "

@@ -51,7 +51,7 @@ class TrainedModel(keras.Model):
         for name, rows in (("users", num_users), ("items", num_items)):
             if rows is None:
                 continue
-            texts = pd.Index([str(value) for value in ids[name]], dtype="str")
+            texts = _checks.texts(ids[name])
             if len(texts) != rows or not texts.is_unique:
                 raise ValueError(
                     f"ids should have {rows} {name}, as many as the model, with an id each. "

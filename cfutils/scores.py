@@ -471,7 +471,7 @@ def _user_row(user, data):
     """The row in `data.users` of a row or an original id."""
     if not isinstance(user, str):
         return _row("user", user, data.num_users)
-    found = np.flatnonzero(data.users["original_id"].astype(str) == user)
+    found = np.flatnonzero(_checks.texts(data.users["original_id"]) == user)
     if not len(found):
         raise ValueError(
             f"user should be a row or an original id of data.users. Received: {user!r}, which is "

@@ -386,6 +386,16 @@ def test_somebody_who_is_not_in_the_data_is_named():
             recommend(Known(), user, table(*TABLE))
 
 
+def test_ids_of_any_kind_are_found_as_texts():
+    days = pd.date_range("2026-01-01", periods=2)
+    data = table(*[(day, book, 1) for day in days for book in (1.5, 2.5)])
+    model = Known()
+    model.user_ids, model.item_ids = pd.Index(map(str, days)), pd.Index(["1.5", "2.5"])
+    model.item_embeddings = model.item_embeddings[:2]
+    assert model.titles(0, data) == model.titles("2026-01-01 00:00:00", data) == ["1.5", "2.5"]
+    assert model.titles(1, data) == ["2.5", "1.5"]
+
+
 def test_ids_that_are_numbers_are_texts_too():
     rows = [(70, 4, 1), (5, 4, 2), (70, 9, 3)]
     data = table(*rows)
