@@ -1,15 +1,18 @@
 """Arguments that are refused with the name, the rule, the value and the remedy."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
 
-def ids(name, column, count, count_name):
+def ids(name, column, count, count_name, remedy=None):
     """A column of ids as int64, all of them integers from 0 to count - 1."""
     if len(column) == 0:
         return np.zeros(0, np.int64)
     rule = f"{name} should be an integer from 0 to {count_name} - 1 = {count - 1}"
-    remedy = f"Renumber the ids from 0 (pandas.factorize), or pass a larger {count_name}."
+    if remedy is None:
+        remedy = f"Renumber the ids from 0 (pandas.factorize), or pass a larger {count_name}."
     refuse(column.isna(), column, rule, "Drop the row.")
     if not pd.api.types.is_integer_dtype(column):
         whole = [
@@ -54,33 +57,43 @@ def texts(ids):
     return pd.Index([str(value) for value in ids], dtype="str")
 
 
-def recommends(model, data):
-    """Refuse a model that has learned nothing, and data whose movies are not those in its rows."""
+def item_rows(model, data):
+    """The model's row of each movie of the data, -1 where it has none. An untrained one is refused.
+
+    Without ids of its own the model has to have as many rows, and row i is movie i.
+    """
     if getattr(model, "iteration", None) == 0:
         raise ValueError(
             f"model should be trained. Received: a new {type(model).__name__}. Call model.train."
         )
     known = getattr(model, "item_ids", None)
     if known is None:
-        return
+        return np.arange(data.num_items)
     ids = texts(data.movies["original_id"])
-    shared = min(len(ids), len(known))
-    differs = np.flatnonzero(ids[:shared] != known[:shared])
-    if len(differs) or len(ids) != len(known):
-        row = int(differs[0]) if len(differs) else shared
-        received, wanted = (
-            repr(part[row]) if row < len(part) else "nothing" for part in (ids, known)
-        )
+    rows = known.get_indexer(ids)
+    strange = ids[rows < 0]
+    if len(strange) == len(ids):
         raise ValueError(
-            f"data should have the model's {len(known)} movies in the model's rows. Received: "
-            f"{len(ids)} movies, with {received} in row {row} (counted from 0), where the model "
-            f"has {wanted}. Load the file that the model was trained on, or train a new model."
+            f"data should have movies of the model. Received: {len(ids)} others, {ids[0]!r} the "
+            f"first, where the model has {known[0]!r}. Load the data that the model was made for."
         )
+    if len(strange):
+        shown = ", ".join(map(repr, strange[:5])) + (", ..." if len(strange) > 5 else "")
+        warnings.warn(
+            f"{len(strange)} of the {len(ids)} movies of data are not in the model and are left "
+            f"out: {shown}. Train a new model to have them.",
+            stacklevel=4,
+        )
+    return rows
 
 
 def own_ratings(item_ids, ratings, num_items):
     """The ids and ratings of one user, as int64 and float64 arrays [n]."""
-    item_ids = ids("item_ids", pd.Series(np.asarray(item_ids)), num_items, "num_items")
+    remedy = (
+        "They are the model's rows; cfutils.panel.recommend_for takes titles and finds the rows."
+    )
+    column = pd.Series(np.asarray(item_ids))
+    item_ids = ids("item_ids", column, num_items, "num_items", remedy)
     ratings = np.asarray(ratings, np.float64)
     if ratings.shape != item_ids.shape:
         raise ValueError(

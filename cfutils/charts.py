@@ -500,7 +500,7 @@ def norms(frame, *, title, panel="model", subtitle=""):
     names, data = _side_by_side(frame, ["title", "num_ratings"], ["norm"], panel, 3)
     lines = ["drag over movies in one panel: the same movies stay blue in all; double click: clear"]
     if (data["num_ratings"] == 0).any():
-        lines.append("movies without ratings are drawn at 0.5 ratings")
+        lines.append("movies without ratings stand at 0")
         data["drawn_at"] = data["num_ratings"].clip(lower=0.5)
     x = "drawn_at" if "drawn_at" in data else "num_ratings"
     brush = alt.selection_interval(name="brush", resolve="global")

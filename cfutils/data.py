@@ -182,7 +182,15 @@ def data_folder():
 
 
 def load_ratings(
-    table, *, user="user_id", item="item_id", rating="rating", timestamp=None, progress=None
+    table,
+    *,
+    user="user_id",
+    item="item_id",
+    rating="rating",
+    timestamp=None,
+    sep=",",
+    encoding="utf-8",
+    progress=None,
 ):
     """Loads a table of ratings with ids of any kind.
 
@@ -197,6 +205,8 @@ def load_ratings(
         rating: name of the column of ratings: finite numbers, on any scale.
         timestamp: name of a column to keep as `timestamp`, as it is; in a CSV file text where not
             all of it are numbers; None for none.
+        sep: what stands between the fields of a CSV file.
+        encoding: of a CSV file.
         progress: whether to show a bar on standard error while a file is read; None if that is a
             terminal.
 
@@ -206,8 +216,9 @@ def load_ratings(
 
     Raises:
         ValueError: if a column is missing, the table is empty, an id is missing, a rating is not a
-            finite number or a pair stands twice; the message names the column, row (from 0, through
-            the whole file) and value. Or if the file is damaged or of another kind.
+            finite number or a pair stands twice, or if ids of a CSV file hold line breaks or differ
+            by blanks around them alone; the message names the column, row (from 0, through the
+            whole file) and value. Or if the file is damaged or of another kind.
         FileNotFoundError: if there is no such file.
 
     Cost: O(n log n) time for n ratings. Memory O(n): the frame takes 24 bytes per rating, 32 with a
@@ -223,6 +234,7 @@ def load_ratings(
             f"Received: {user!r}, {item!r}, {rating!r}, {timestamp!r}"
         )
     is_csv, source, counted = False, "table", " (counted from 0, below the header)"
+    read_csv = functools.partial(_read_csv, table, columns, {"sep": sep, "encoding": encoding})
     if isinstance(table, pd.DataFrame):
         chunks, total, counted = [table], len(table), ""
     elif not _can_be_read(table):
@@ -235,8 +247,7 @@ def load_ratings(
         chunks, total = _read_parquet(pathlib.Path(table).expanduser(), columns)
     else:
         is_csv, total = True, None
-        source = f"pandas.read_csv({str(table)!r}, dtype={{{user!r}: str, {item!r}: str}})"
-        chunks = _read_csv(table, columns, {user: str, item: str})
+        chunks = read_csv({user: str, item: str})
     users, items, values, times, labels, faults = _Ids(), _Ids(), [], [], [], {}
     with _progress.bar(total, "row", progress) as bar:
         for chunk in chunks:
@@ -255,13 +266,15 @@ def load_ratings(
         raise ValueError("table should have at least one rating. Received: an empty table")
     for column in (user, item, rating):
         _raise(faults, column, counted)
-    users, items = (ids.numbered(is_csv) for ids in (users, items))
+    users, items = (
+        ids.numbered(name, is_csv) for ids, name in zip((users, items), (user, item), strict=True)
+    )
     ratings = {"user_id": users[0], "movie_id": items[0], "rating": np.concatenate(values)}
     values.clear()
     if timestamp is not None:
         if is_csv and not (len(kinds := {part.dtype for part in times}) == 1 or kinds <= _NUMBERS):
             # As in one read of the whole file, a column that is not all numbers is text.
-            times = [part[timestamp] for part in _read_csv(table, columns, {timestamp: str})]
+            times = [part[timestamp] for part in read_csv({timestamp: str})]
         times = pd.concat(times) if times[1:] else times[0]
         ratings["timestamp"] = times.reset_index(drop=True)
     keys = users[0] * len(items[1]) + items[0]
@@ -272,7 +285,13 @@ def load_ratings(
         raise ValueError(
             f"(user, item) pairs should be unique. Received: ({pair[0]}, {pair[1]}) again "
             f"in row {labels[0].append(labels[1:])[row]}{counted}. To keep the last of each, "
-            f"pass {source}.drop_duplicates([{user!r}, {item!r}], keep='last')"
+            + (
+                f"load 'once.csv' after pandas.read_csv({str(table)!r}, dtype=str, sep={sep!r}, "
+                f"encoding={encoding!r}, keep_default_na=False).drop_duplicates([{user!r}, "
+                f"{item!r}], keep='last').to_csv('once.csv', index=False)"
+                if is_csv
+                else f"pass {source}.drop_duplicates([{user!r}, {item!r}], keep='last')"
+            )
         )
     del keys, ordered
     users, items = users[1], items[1]
@@ -475,12 +494,14 @@ class _Ids:
         self.values.append(distinct)
         self.codes.append(codes.astype(np.int32))
 
-    def numbered(self, as_text):
+    def numbered(self, name, as_text):
         """The ids counted from 0 in their order [n], int64, and the sorted values."""
         values = self.values[0].append(self.values[1:]) if self.values[1:] else self.values[0]
         if as_text:
             values = pd.Index(_as_numbers_if_lossless(values.to_series()))
         places, distinct = pd.factorize(values, sort=True)
+        if as_text and distinct.dtype.kind != "i":
+            _check_ids(name, distinct)
         numbers, row, start = np.empty(sum(map(len, self.codes)), np.int64), 0, 0
         for codes, ids in zip(self.codes, self.values, strict=True):
             numbers[row : row + len(codes)] = places[start : start + len(ids)][codes]
@@ -489,13 +510,30 @@ class _Ids:
         return numbers, distinct
 
 
+def _check_ids(column, ids):
+    """Refuse texts of a CSV file that are surely not meant as ids of their own."""
+    seen = {}
+    for text in ids:
+        if "\n" in text:
+            raise ValueError(
+                f"{column} should hold no line break. Received: {text[:60]!r}. A quote that is not "
+                "closed? Mend the file there."
+            )
+        other = seen.setdefault(text.strip(), text)
+        if other != text:
+            raise ValueError(
+                f"{column} should not differ by blanks alone. Received: {other!r} and {text!r}. "
+                "Take the blanks off in the file."
+            )
+
+
 def _check_columns(names, columns):
     for column, role in columns.items():
         if column not in names:
             raise ValueError(
                 f"{role}={column!r} should be a column of the table. Its columns: "
-                f"{', '.join(map(repr, names)) or 'none'}. (A file whose fields are not "
-                "separated by commas: read it with pandas.read_csv(..., sep=...), pass the frame.)"
+                f"{', '.join(map(repr, names)) or 'none'}. Name the column, or, where the fields "
+                "of a CSV file are not separated by commas, what separates them: sep=';'."
             )
         if list(names).count(column) > 1:
             raise ValueError(f"{role}={column!r} should be one column. Received: several of it")
@@ -536,13 +574,13 @@ def _read_parquet(path, columns):
     return chunks(), file.metadata.num_rows
 
 
-def _read_csv(path, columns, dtypes):
+def _read_csv(path, columns, form, dtypes):
     """A CSV file as frames of up to `_ROWS` rows; `dtypes` says which columns are read as text."""
     missing = {name: [""] for name in columns}
     missing.update(
         {name: ["", "NA", "NaN", "nan", "null"] for name in columns if columns[name] == "rating"}
     )
-    options = {"dtype": dtypes, "keep_default_na": False, "na_values": missing}
+    options = form | {"dtype": dtypes, "keep_default_na": False, "na_values": missing}
     options |= {"index_col": False, "low_memory": False}  # each chunk in one piece
     try:
         with pd.read_csv(path, chunksize=_ROWS, **options) as chunks:
@@ -555,8 +593,8 @@ def _read_csv(path, columns, dtypes):
                 yield chunk
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} should be in UTF-8. Received: {error}. Save it as UTF-8, or pass "
-            "pandas.read_csv(..., encoding=...)."
+            f"{path} should be in {form['encoding'].upper()}. Received: {error}. Name its "
+            "encoding, for example encoding='latin-1', or save it as UTF-8."
         ) from error
     except pd.errors.ParserWarning:
         problem = "lines with more fields than the header has names"
@@ -566,13 +604,15 @@ def _read_csv(path, columns, dtypes):
         problem = error
     raise ValueError(
         f"{path} should be a CSV file with a header line and as many fields in each line. "
-        f"Received: {problem}"
+        f"Received: {problem}. A text that holds the separator belongs in quotes; another "
+        "separator is named by sep=';'."
     )
 
 
 def _can_be_read(path):
     """Whether a path leads to something to read, here or at an address that pandas opens."""
-    return "://" in str(path) or pathlib.Path(str(path)).expanduser().exists()
+    local = pathlib.Path(str(path)).expanduser()
+    return "://" in str(path) or (local.exists() and not local.is_dir())
 
 
 def _as_numbers_if_lossless(ids):

@@ -109,8 +109,9 @@ class CFModel(TrainedModel):
         init_stddev: Standard deviation of the normal distribution of the first embeddings.
         seed: Integer from 0; it decides the first embeddings and the order of mini-batches.
         ids: The `MovieLens` that the ratings come from. Its `original_id`s are then saved with the
-            model, as text, and `cfutils.scores.recommend` finds the rows of other data by them, or
-            refuses. None leaves it to you that row i is the same in all data.
+            model, as text, and recommendations from other data find their rows by them. None
+            leaves it to you that row i is the same in all data, as it is for `train`, `predict` and
+            `fold_in`, which see rows alone.
 
     Attributes:
         user_ids: The ids of the users' rows, a pandas Index of texts [N]; None without `ids`.

@@ -246,7 +246,7 @@ def verdict(differences, confidence=0.95):
         reading = "holds"
     elif interval["high"] < 0:
         reading = "does not hold"
-    return pd.Series({**interval, "verdict": reading})
+    return pd.Series({**interval, "n": int(interval["n"]), "verdict": reading})
 
 
 def interactions(ratings, num_users, num_items, *, binary=True):

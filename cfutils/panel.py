@@ -9,7 +9,10 @@ import csv
 import html
 import io
 import math
+import os
 import pathlib
+import re
+import warnings
 
 import ipywidgets
 import numpy as np
@@ -17,7 +20,7 @@ import pandas as pd
 
 from cfutils import _checks
 from cfutils._files import replace_files
-from cfutils.scores import find_movie, recommend
+from cfutils.scores import find_movie, plain_title, recommend
 
 __all__ = ["RatingPanel", "read_ratings", "recommend_for", "save_ratings"]
 
@@ -35,8 +38,8 @@ def recommend_for(ratings, model, data, *, k=10):
     Args:
         ratings: A dict {movie id or title: rating}, where an integer is a row of `data.movies` and
             a text a title (an original id, where `load_ratings` made the data); or the path of a
-            CSV file with the columns `movie_id`, `title` and `rating` (see `read_ratings`). A title
-            may leave out the year or be any part of the title that only one movie has.
+            CSV file with the columns `movie_id`, `title` and `rating` (see `read_ratings`). Case,
+            year and article of a title may be left out where only one movie fits.
         model: A trained `CFModel` or `SoftmaxModel`, or another model with `item_embeddings`
             [M, d], `fold_in(item_ids, ratings)` -> [d] and `fold_in_parts` alike -> [n, d].
         data: The `MovieLens` frames that the model was trained on.
@@ -50,13 +53,19 @@ def recommend_for(ratings, model, data, *, k=10):
     Raises:
         ValueError: If there is no rating, a movie is unknown, ambiguous or rated twice, a rating
             lies outside the range of `data.ratings`, the model is untrained, or it knows its ids
-            and `data` has other movies. For a file the message names the line.
-        LookupError: If no title holds the text; the message lists the closest titles.
+            and no rated movie is in it. For a file the message names the line.
+        LookupError: If a text is no title; the message lists those that hold it, or the closest.
+        TypeError: If `ratings` is neither a dict nor a path.
         FileNotFoundError: If there is no such file.
 
     Cost: for n own ratings the model's two folds, O(M d + n k d) for the list, and O(n) looks
     through titles and ratings.
     """
+    if not isinstance(ratings, (dict, str, os.PathLike)):
+        raise TypeError(
+            "ratings should be a dict {title: rating} or the path of a file. Received: "
+            f"{type(ratings).__name__}. Make a dict of it: dict(zip(titles, ratings))."
+        )
     read = _resolve if isinstance(ratings, dict) else read_ratings
     ratings = read(ratings, data)
     if not ratings:
@@ -65,13 +74,24 @@ def recommend_for(ratings, model, data, *, k=10):
 
 
 def _recommend(ratings, model, data, k):
-    _checks.recommends(model, data)
+    rows = _checks.item_rows(model, data)
     ids = np.array(list(ratings), np.int64)
     values = np.array(list(ratings.values()), np.float64)
-    parts = model.fold_in_parts(ids, values)  # [n, d]
     own = pd.DataFrame({"movie_id": ids, "rating": values})
-    frame = recommend(model, model.fold_in(ids, values), data, ratings=own, k=k)
-    terms = model.item_embeddings[frame["movie_id"].to_numpy()] @ parts.T  # [k, n]
+    known = rows[ids] >= 0
+    if not known.any():
+        title = data.movies["title"].iloc[ids[0]]
+        raise ValueError(
+            f"ratings should hold a movie that is in the model. Received: {title!r}, which is not. "
+            "Rate another one, or train a new model."
+        )
+    ids, values = ids[known], values[known]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of movies left out: given above
+        query = model.fold_in(rows[ids], values)
+        frame = recommend(model, query, data, ratings=own, k=k)
+    parts = model.fold_in_parts(rows[ids], values)  # [n, d]
+    terms = model.item_embeddings[rows[frame["movie_id"].to_numpy()]] @ parts.T  # [k, n]
     titles = data.movies["title"].to_numpy()[ids[terms.argmax(axis=1)]]
     because = pd.Series(titles, index=frame.index, dtype="str")
     return frame.assign(because=because.where(terms.max(axis=1) > 0))
@@ -400,25 +420,40 @@ def _known(movie_id, data):
 
 
 def _by_title(text, data):
-    """The only movie of this title, or else the only one whose title holds the text."""
-    found = find_movie(text, data)
-    wanted, titles = text.strip().casefold(), found["title"].str.casefold()
-    whole = titles == wanted
-    without_year = titles.str.replace(r" \(\d{4}\)$", "", regex=True) == wanted
-    for exact in (whole, without_year):
-        if exact.any():
-            found = found[exact]
+    """The only movie of this title; case, year and article may be left out where that is enough."""
+    titles = data.movies["title"].tolist()
+    for form in (str, _folded, plain_title, _without_article):
+        wanted = form(text)
+        found = [row for row, title in enumerate(titles) if form(title) == wanted]
+        if found:
             break
+    else:
+        found = find_movie(text, data)["movie_id"].tolist()  # closest titles in its error
+        raise LookupError(
+            f"A text should be a whole title. Received: {text!r}. Titles that hold it: "
+            f"{_listed(found, data)}. Write one of them, or its id."
+        )
     if len(found) > 1:
-        listed = ", ".join(
-            f"{movie.title!r} (id {movie.movie_id})" for movie in found.head(8).itertuples()
-        )
-        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
         raise ValueError(
-            f"A title should be that of one movie. Received: {text!r}, which fits {listed}{more}. "
-            "Write the whole title, or the id."
+            f"A title should be that of one movie. Received: {text!r}, which fits "
+            f"{_listed(found, data)}. Write the whole title, or the id."
         )
-    return int(found["movie_id"].iloc[0])
+    return found[0]
+
+
+def _folded(title):
+    return title.strip().casefold()
+
+
+def _without_article(title):
+    return re.sub(r"^(the|a|an) ", "", plain_title(title))
+
+
+def _listed(movie_ids, data):
+    titles = data.movies["title"]
+    shown = [f"{titles.iloc[movie]!r} (id {movie})" for movie in movie_ids[:8]]
+    more = f" and {len(movie_ids) - 8} more" if len(movie_ids) > 8 else ""
+    return ", ".join(shown) + more
 
 
 def _checked(value, data):

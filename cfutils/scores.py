@@ -191,8 +191,10 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
         user: a user of `data.users`, by row (an integer, `user_id`) or by `original_id` (text), or
             the embedding [d] of a new user.
         data: a `MovieLens`; see `cfutils.data`. Where the model knows its ids (`ids` of the
-            models' constructors) users are found by them, and other movies are refused. Otherwise
-            it has to be the data that the model was trained on, which only its size can show.
+            models' constructors) users and movies are found by them; a user who is not in the
+            model is folded in (`model.fold_in`) from their ratings, and a movie that is not is left
+            out, with a warning. Otherwise it has to be the data that the model was trained on,
+            which only its size can show.
         ratings: frame of the ratings that count as the user's: `movie_id`, `rating` and, if `user`
             is no embedding, `user_id`. None for `data.ratings`, or for no ratings if `user` is an
             embedding.
@@ -209,18 +211,19 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
 
     Raises:
         ValueError: if a shape or an option is wrong, the model is untrained, the user is none of
-            `data` or not known to the model, or the movies of `data` are not those of the model.
+            `data`, or neither in the model nor with ratings to fold in, or no movie of `data` is in
+            the model.
 
     Cost: O(M d + number of ratings) time and memory, with ids O(N).
     """
     if rated not in ("exclude", "mark"):
         raise ValueError(f"rated should be 'exclude' or 'mark'. Received: {rated!r}")
-    items = _item_embeddings(model, data)
+    items, rows = _item_embeddings(model, data)
     if isinstance(user, (numbers.Integral, str)) and not isinstance(user, bool):
         user = _user_row(user, data)
-        query = _user_embedding(model, user, data)
         ratings = data.ratings if ratings is None else ratings
         ratings = ratings[ratings["user_id"] == user]
+        query = _user_embedding(model, user, data, ratings, rows)
     else:
         query = np.asarray(user)
         if query.shape != items.shape[1:] or query.dtype.kind not in "iuf":
@@ -239,7 +242,8 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
         )
     for movie in own[(own < 0) | (own >= len(items))][:1]:
         _row("ratings.movie_id", movie, len(items))
-    exclude = _entries(own, len(items)) if rated == "exclude" else None
+    left_out = np.flatnonzero(rows < 0)
+    exclude = _entries(np.union1d(own, left_out) if rated == "exclude" else left_out, len(items))
     frame = _listed(query, items, data, k, measure, alpha, exclude)
     if rated == "mark":
         stars = ratings.set_index("movie_id")["rating"].astype("float64")
@@ -252,7 +256,8 @@ def neighbours(model, movie, data, *, k=10, measure="cosine", alpha=None):
 
     Args:
         model: anything with `item_embeddings` [M, d], or a pair of arrays [N, d] and [M, d].
-        movie: a movie id, or text for `find_movie`; of several matches the most rated is taken.
+        movie: a movie id, or text for `find_movie`; of several matches the whole title is taken, or
+            else the most rated.
         data: a `MovieLens`; see `cfutils.data`.
         k: length of the list.
         measure: as for `compute_scores`.
@@ -265,19 +270,26 @@ def neighbours(model, movie, data, *, k=10, measure="cosine", alpha=None):
 
     Raises:
         LookupError: if no title matches.
-        ValueError: if an id, a shape or an option is wrong, the model is untrained, or the movies
-            of `data` are not those of the model.
+        ValueError: if an id, a shape or an option is wrong, the model is untrained, or the movie
+            is not in it.
 
     Cost: O(M d + number of ratings) time and memory.
     """
-    items = _item_embeddings(model, data)
+    items, rows = _item_embeddings(model, data)
     others = {}
     if isinstance(movie, str):
         matches = find_movie(movie, data)
+        whole = matches["title"].str.casefold() != movie.strip().casefold()
+        matches = matches.loc[whole.sort_values(kind="stable").index]  # the whole title first
         movie, *rest = matches["movie_id"].tolist()
         others = dict(zip(rest, matches["title"].tolist()[1:], strict=True))
     movie = _row("movie", movie, len(items))
-    exclude = _entries([movie], len(items))
+    if rows[movie] < 0:
+        raise ValueError(
+            f"movie should be in the model. Received: {data.movies['title'].iloc[movie]!r}, which "
+            "is not. Train a new model to have it."
+        )
+    exclude = _entries(np.union1d(movie, np.flatnonzero(rows < 0)), len(items))
     frame = _listed(items[movie], items, data, k, measure, alpha, exclude)
     heading = f"nearest to {data.movies['title'].iloc[movie]}"
     if others:
@@ -311,8 +323,8 @@ def find_movie(text, data):
     if not found:
         names = {}
         for title in titles:
-            names.setdefault(_plain(title), title)
-        close = difflib.get_close_matches(_plain(text), names, n=3, cutoff=0.5)
+            names.setdefault(plain_title(title), title)
+        close = difflib.get_close_matches(plain_title(text), names, n=3, cutoff=0.5)
         close = "; ".join(names[name] for name in close) or "none; try a shorter part of the title"
         raise LookupError(f"text should be part of a title. Received: {text!r}. Closest: {close}")
     frame = _describe(np.array(found), data)
@@ -480,36 +492,42 @@ def _user_row(user, data):
     return int(found[0])
 
 
-def _user_embedding(model, row, data):
-    """The embedding [d] of the user in a row of `data.users`."""
-    users = _matrix("user_embeddings", _table(model, "user_embeddings", 0))
-    known = getattr(model, "user_ids", None)
-    if known is None:
-        if len(users) != data.num_users:
-            raise ValueError(
-                f"user_embeddings should have a row for each of the {data.num_users} users of "
-                f"data. Received: {len(users)} rows. Load the data that the model was trained on."
-            )
-        return users[row]
-    name = str(data.users["original_id"].iloc[row])
-    if name not in known:
+def _user_embedding(model, user, data, ratings, rows):
+    """The embedding [d] of the user in a row of `data.users`: the model's, or folded in."""
+    table, known = _table(model, "user_embeddings", 0), getattr(model, "user_ids", None)
+    if not callable(table):  # a softmax model has none
+        users = _matrix("user_embeddings", table)
+        if known is None:
+            if len(users) != data.num_users:
+                raise ValueError(
+                    f"user_embeddings should have a row for each of the {data.num_users} users of "
+                    f"data. Received: {len(users)} rows. Load the data that the model was trained "
+                    "on."
+                )
+            return users[user]
+        found = known.get_indexer(_checks.texts(data.users["original_id"].iloc[[user]]))[0]
+        if found >= 0:
+            return users[found]
+    own = rows[ratings["movie_id"].to_numpy(np.int64)]
+    if not (own >= 0).any() or not hasattr(model, "fold_in"):
         raise ValueError(
-            f"user should be known to the model. Received: {name!r}, who is not among its "
-            f"{len(known)} users. Pass the embedding of model.fold_in(movie ids, ratings) in place "
-            "of the user, or train a new model."
+            "user should be in the model or have rated movies that are. Received: "
+            f"{data.users['original_id'].iloc[user]!r}, who is not and has not. Pass ratings that "
+            "hold theirs."
         )
-    return users[known.get_loc(name)]
+    return model.fold_in(own[own >= 0], ratings["rating"].to_numpy()[own >= 0])
 
 
 def _item_embeddings(model, data):
-    _checks.recommends(model, data)
+    """Embeddings [M, d] of the movies of the data; the model's rows of them [M], -1 for none."""
+    rows = _checks.item_rows(model, data)
     items = _matrix("item_embeddings", _table(model, "item_embeddings", 1))
-    if len(items) != data.num_items:
+    if getattr(model, "item_ids", None) is None and len(items) != data.num_items:
         raise ValueError(
             f"item_embeddings should have a row for each of the {data.num_items} movies of data. "
             f"Received: {len(items)} rows"
         )
-    return items
+    return np.where(rows[:, None] >= 0, items[rows], np.float32(0)), rows
 
 
 def _entries(columns, num_items):
@@ -539,8 +557,8 @@ def _describe(movie_ids, data):
     return frame.assign(num_ratings=counts[movie_ids]).reset_index(drop=True)
 
 
-def _plain(title):
-    """A title as one would type it: no year, the article in front, lower case."""
+def plain_title(title):
+    """A title as one would type it: no year, the article in front, lower case. O(length)."""
     title = re.sub(r"\s*\(\d{4}\)\s*$", "", title.strip())
     title = re.sub(r"^(.*), (the|a|an)$", r"\2 \1", title, flags=re.IGNORECASE)
     return title.casefold()

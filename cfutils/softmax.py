@@ -84,8 +84,9 @@ class SoftmaxModel(TrainedModel):
         init_stddev: Standard deviation of the normal distribution of the first embeddings.
         seed: Integer from 0; it decides the first weights, the splits and the order of users.
         ids: The `MovieLens` that the ratings come from. The `original_id`s of its movies are then
-            saved with the model, as text, and recommendations from data with other movies are
-            refused. None leaves it to you that row j is the same movie in all data.
+            saved with the model, as text, and recommendations from other data find their rows by
+            them. None leaves it to you that row j is the same movie in all data, as it is for
+            `train` and `fold_in`, which see rows alone.
 
     Attributes:
         item_ids: The ids of the movies' rows, a pandas Index of texts [M]; None without `ids`.

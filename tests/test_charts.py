@@ -293,7 +293,7 @@ def test_norms_match_movies_by_id_and_show_those_without_ratings():
     chart = charts.norms(two_models(), title="T", subtitle="look")
     np.testing.assert_allclose(chart.data["norm_1"], 2 * chart.data["norm_0"], atol=0.0011)
     assert chart.data["drawn_at"].tolist()[:3] == [0.5, 0.5, 1]
-    assert "movies without ratings are drawn at 0.5 ratings" in chart.title.subtitle
+    assert "movies without ratings stand at 0" in chart.title.subtitle
     rated = two_models().query("num_ratings > 0")
     assert "drawn_at" not in charts.norms(rated, title="T").data
 

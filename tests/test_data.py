@@ -212,25 +212,46 @@ def test_a_file_that_is_not_there_is_named(tmp_path, monkeypatch):
 def test_the_advice_about_pairs_that_stand_twice_can_be_followed(tmp_path, monkeypatch, suffix):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"mine{suffix}"
-    frame = pd.DataFrame({"user_id": ["007", "8", "007"], "item_id": list("aba")})
+    frame = pd.DataFrame({"user_id": ["007", "NA", "007"], "item_id": list("aba")})
     frame = frame.assign(rating=[1, 2, 3])
     frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
     for table, where in ((path.name, "row 2 \\(counted from 0, below"), (frame, r"row 2\. ")):
         with pytest.raises(ValueError, match=where) as caught:
             load_ratings(table)
-        advice = re.search(r"pass (.*)$", str(caught.value))[1]
-        data = load_ratings(eval(advice, {"pandas": pd, "table": frame, "str": str}))
-        assert data.users["original_id"].tolist() == ["007", "8"]
+        advice = re.search(r"(?:pass|after) (.*)$", str(caught.value))[1]
+        once = eval(advice, {"pandas": pd, "table": frame, "str": str})
+        data = load_ratings("once.csv" if once is None else once)
+        assert data.users["original_id"].tolist() == ["007", "NA"]
         assert data.ratings.sort_values("user_id")["rating"].tolist() == [3, 2]
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path):
     path = tmp_path / "latin.csv"
-    path.write_bytes("user_id,item_id,rating\nAndré,2,3\n".encode("latin-1"))
+    path.write_bytes("user_id;item_id;rating\nAndré;007;3\nAndré;7;3\n".encode("latin-1"))
     with pytest.raises(
-        ValueError, match=r"latin.csv should be in UTF-8. Received: .*Save it as UTF-8"
+        ValueError, match=r"latin.csv should be in UTF-8. Received: .*encoding='latin-1'"
     ):
         load_ratings(path)
+
+
+def test_another_encoding_and_separator_can_be_named(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("user_id;item_id;rating\nAndré;007;3\nAndré;7;4\n".encode("latin-1"))
+    data = load_ratings(path, sep=";", encoding="latin-1")
+    assert data.users["original_id"].tolist() == ["André"]
+    assert data.movies["original_id"].tolist() == ["007", "7"]
+    assert data.ratings["rating"].tolist() == [3, 4]
+
+
+def test_ids_that_are_not_meant_as_such_are_refused(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text('user_id,item_id,rating\nann,"Stray,4\nbob,Emma,3\nann,"Other,4\n')
+    with pytest.raises(ValueError, match=r"item_id should hold no line break. Received: 'Stray,4"):
+        load_ratings(path)
+    path.write_text("user_id,item_id,rating\nann,a,4\nbob,a,3\nann ,b,4\n")
+    with pytest.raises(ValueError, match=r"user_id should not differ by .* 'ann' and 'ann '. Take"):
+        load_ratings(path)
+    assert load_ratings(pd.read_csv(path)).num_users == 3  # a frame is taken as it is
 
 
 def test_digits_of_other_scripts_stay_text(tmp_path):

@@ -18,9 +18,9 @@ import pytest
 
 from cfutils._tensorflow import keras, tf
 from cfutils.data import load_ratings
-from cfutils.factorization import CFModel
+from cfutils.factorization import CFModel, ratings_tensor
 from cfutils.panel import recommend_for
-from cfutils.scores import neighbours
+from cfutils.scores import neighbours, recommend
 from cfutils.softmax import SoftmaxModel
 
 # Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
@@ -84,6 +84,21 @@ def test_ids_are_saved_with_the_model(tmp_path, kind, books):
     plain = MODELS[kind]()
     assert plain.item_ids is None
     assert plain.get_config()["ids"] is None
+
+
+def test_a_saved_model_serves_users_by_what_they_rated(tmp_path, books):
+    """A softmax model has no table of users: theirs are the scores that calling it gives."""
+    model = MODELS["softmax"](ids=books)
+    A = ratings_tensor(books.ratings, books.num_users, books.num_items)
+    model.train(A, num_iterations=3, learning_rate=0.1)
+    model.save(tmp_path / "a.keras")
+    loaded = keras.saving.load_model(tmp_path / "a.keras")
+    scores = model(A).numpy()
+    for user in range(books.num_users):
+        frame = recommend(loaded, user, books)
+        rated = set(books.ratings.loc[books.ratings["user_id"] == user, "movie_id"])
+        assert set(frame["movie_id"]) == set(range(books.num_items)) - rated
+        np.testing.assert_allclose(frame["score"], scores[user][frame["movie_id"]], rtol=1e-5)
 
 
 def test_a_new_model_does_not_recommend(kind, books):

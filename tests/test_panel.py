@@ -135,8 +135,9 @@ def test_no_reason_where_every_rating_speaks_against(data):
     [
         ("star wars (1977)", 3),
         ("Star Wars", 3),  # without the year, though another title holds the text
-        ("holiday", 4),
+        ("star wars holiday", 4),
         ("a.*b", 6),
+        ("The Tenth", 9),
         (2, 2),
         (np.int64(2), 2),
     ],
@@ -150,7 +151,9 @@ def test_movies_are_named_by_id_or_title(data, key, movie_id):
     ("ratings", "error", "message"),
     [
         ({}, ValueError, "at least one rating"),
-        ({"star": 5}, ValueError, r"Received: 'star', which fits .*\(id 3\).*\(id 4\)"),
+        ({"star": 5}, LookupError, r"whole title. Received: 'star'. .*\(id 3\).*\(id 4\)"),
+        ({"inth": 5}, LookupError, r"Titles that hold it: 'Ninth \(1971\)' \(id 8\)\. Write"),
+        ({"Tenht": 5}, LookupError, r"Received: 'Tenht'. Closest: Tenth"),
         ({"Twice (1990)": 5}, ValueError, r"\(id 1\), 'Twice \(1990\)' \(id 2\). Write"),
         ({"Star Wars": 5, 3: 4}, ValueError, r"each movie once. Received: 'Star Wars \(1977\)'"),
         ({"Nosuch": 5}, LookupError, "Nosuch"),

@@ -1,7 +1,9 @@
 import io
 import math
+import re
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -350,11 +352,15 @@ def table(*rows):
 
 
 class Known:
-    """Ann likes x before y before z, cid the opposite; nobody else is known."""
+    """Ann likes x before y before z, cid the opposite; who is new is folded in."""
 
     user_ids, item_ids = pd.Index(["ann", "cid"]), pd.Index(["x", "y", "z"])
     user_embeddings, item_embeddings = np.array([[1.0], [-1.0]]), np.array([[3.0], [2.0], [1.0]])
     nothing = pd.DataFrame({"user_id": [], "movie_id": [], "rating": []})
+
+    def fold_in(self, rows, ratings):
+        self.folded = list(zip(rows.tolist(), ratings.tolist(), strict=True))
+        return np.array([1.0])
 
     def titles(self, user, data):
         return recommend(self, user, data, ratings=self.nothing)["title"].tolist()
@@ -374,10 +380,21 @@ def test_a_model_that_knows_its_ids_finds_users_in_other_data(data, rows):
     orders = {"ann": ["x", "y", "z"], "cid": ["z", "y", "x"]}
     for name, row in rows.items():
         assert Known().titles(name, data) == Known().titles(row, data) == orders[name]
-    strangers = set(data.users["original_id"]) - set(rows)
-    for name in strangers:
-        with pytest.raises(ValueError, match=f"known to the model. Received: '{name}'.*fold_in"):
-            recommend(Known(), name, data)
+
+
+def test_who_is_new_in_the_data_is_folded_in_from_their_ratings():
+    data, model = table(("abe", "z", 2), ("abe", "x", 1), *TABLE), Known()
+    assert recommend(model, "abe", data)["title"].tolist() == ["y"]
+    assert sorted(model.folded) == [(0, 1), (2, 2)]  # rows of the model
+    with pytest.raises(ValueError, match=r"or have rated movies that are. Received: 'abe', who is"):
+        model.titles("abe", data)
+    with pytest.raises(ValueError, match="user should be in the model or"):
+        recommend(without_fold_in(), "abe", data)
+
+
+def without_fold_in():
+    kept = ("user_ids", "item_ids", "user_embeddings", "item_embeddings")
+    return type("Fixed", (), {name: getattr(Known, name) for name in kept})()
 
 
 def test_somebody_who_is_not_in_the_data_is_named():
@@ -407,19 +424,48 @@ def test_ids_that_are_numbers_are_texts_too():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "titles", "new"),
     [
-        # as many movies, but one is another; one more, in the middle and at the end; one less
-        (table(*TABLE[:1], ("ann", "yy", 2), *TABLE[3:]), r"3 movies, with 'yy' in row 1 .* 'y'\."),
-        (table(*TABLE, ("cid", "xx", 2)), r"4 movies, with 'xx' in row 1 .* has 'y'\."),
-        (table(*TABLE, ("cid", "zz", 2)), r"4 movies, with 'zz' in row 3 .* has nothing\."),
-        (table(*TABLE[:3]), r"2 movies, with nothing in row 2 .* has 'z'\. Load the file"),
+        # as many movies, but one is another; one more before and behind; one less
+        (table(*TABLE[:1], ("ann", "aa", 2), *TABLE[3:]), ["x", "z"], "1 of the 3 .*: 'aa'"),
+        (table(*TABLE, ("cid", "a", 2), ("cid", "zz", 2)), ["x", "y", "z"], "2 of the 5 .*'a', 'z"),
+        (table(*TABLE[:3]), ["x", "y"], None),
     ],
 )
-def test_a_model_that_knows_its_ids_refuses_other_movies(data, message):
-    for ask in (recommend, neighbours):
-        with pytest.raises(ValueError, match=f"model's 3 movies in the model's rows.*{message}"):
-            ask(Known(), 0, data)
+def test_a_model_that_knows_its_ids_finds_movies_in_other_data(data, titles, new):
+    """Neither an exchanged nor a shifted movie gets the embedding of another."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert Known().titles("ann", data) == titles
+        assert Known().titles("cid", data) == titles[::-1]
+        near = neighbours(Known(), "x", data, measure="dot")
+    assert near["title"].tolist() == titles[1:]
+    assert near["score"].tolist() == [{"y": 6.0, "z": 3.0}[title] for title in titles[1:]]
+    messages = {str(each.message) for each in caught}
+    assert len(messages) == (new is not None)
+    if new:
+        assert re.match(new + r".* Train a new model", messages.pop())
+
+
+@pytest.mark.filterwarnings("ignore:1 of the 3 movies:UserWarning")
+def test_a_movie_that_the_model_does_not_know_has_no_neighbours():
+    data = table(*TABLE[:1], ("ann", "aa", 2), *TABLE[3:])
+    with pytest.raises(ValueError, match="movie should be in the model. Received: 'aa', which is"):
+        neighbours(Known(), "aa", data)
+
+
+def test_data_of_which_the_model_knows_nothing_is_refused():
+    with pytest.raises(
+        ValueError, match=r"Received: 1 others, 'q' the first, .* the model has 'x'"
+    ):
+        recommend(Known(), 0, table(("ann", "q", 1)))
+
+
+def test_the_whole_title_is_taken_before_one_that_holds_it():
+    rows = [(user, "117", 1) for user in range(3)] + [(0, "17", 1), (0, "170", 1)]
+    pair = np.eye(3), np.eye(3)
+    assert neighbours(pair, "17", table(*rows)).attrs["movie_id"] == 1
+    assert neighbours(pair, "7", table(*rows)).attrs["movie_id"] == 0
 
 
 def test_bad_requests_are_refused(small):
