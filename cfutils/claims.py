@@ -438,7 +438,7 @@ def v16(alphas, ndcg, popularity, coverage):
     grows = read(coverage[:, -1] - coverage[:, 0])
     best = alphas[ndcg.mean(axis=0).argmax()]
     return _row(
-        "V16: dividing by a power of the norm leads from popular movies to rare ones",
+        "V16: dividing by a power of the norm leads from popular movies to less popular ones",
         f"alpha {alphas[0]:g} to {alphas[-1]:g}: median ratings lost; coverage gained; best NDCG",
         f"{_text(falls)}; {_text(grows)}; at alpha {best:g}",
         int(falls["n"]),

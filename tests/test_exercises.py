@@ -481,7 +481,7 @@ def test_the_copies_hold_every_notebook_and_nothing_of_a_solution(copies):
         assert "SOLUTION" not in text
         assert "make exercises" not in text
         assert "Solutions are folded" not in text
-    assert [name[:2] for name in moved] == ["01", "02", "03", "04", "05"]
+    assert [name[:2] for name in moved] == ["01", "02", "03", "04", "05", "06", "07"]
 
 
 def test_the_copies_have_no_outputs_and_their_code_compiles(copies):
