@@ -288,7 +288,8 @@ def load_ratings(
             + (
                 f"load 'once.csv' after pandas.read_csv({str(table)!r}, dtype=str, sep={sep!r}, "
                 f"encoding={encoding!r}, keep_default_na=False).drop_duplicates([{user!r}, "
-                f"{item!r}], keep='last').to_csv('once.csv', index=False)"
+                f"{item!r}], keep='last').to_csv('once.csv', index=False, sep={sep!r}, "
+                f"encoding={encoding!r})"
                 if is_csv
                 else f"pass {source}.drop_duplicates([{user!r}, {item!r}], keep='last')"
             )
@@ -502,6 +503,14 @@ class _Ids:
         places, distinct = pd.factorize(values, sort=True)
         if as_text and distinct.dtype.kind != "i":
             _check_ids(name, distinct)
+        if distinct.dtype == object:
+            texts = pd.Series([str(value) for value in distinct])
+            if texts.duplicated().any():
+                raise ValueError(
+                    f"{name} should not hold an id both as text and as something else. Received: "
+                    f"{texts[texts.duplicated()].iloc[0]!r} twice. Make all of them text: "
+                    f"frame[{name!r}].astype(str)."
+                )
         numbers, row, start = np.empty(sum(map(len, self.codes)), np.int64), 0, 0
         for codes, ids in zip(self.codes, self.values, strict=True):
             numbers[row : row + len(codes)] = places[start : start + len(ids)][codes]
@@ -594,7 +603,7 @@ def _read_csv(path, columns, form, dtypes):
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} should be in {form['encoding'].upper()}. Received: {error}. Name its "
-            "encoding, for example encoding='latin-1', or save it as UTF-8."
+            "encoding, for example encoding='cp1252', or save it as UTF-8."
         ) from error
     except pd.errors.ParserWarning:
         problem = "lines with more fields than the header has names"
@@ -604,8 +613,8 @@ def _read_csv(path, columns, form, dtypes):
         problem = error
     raise ValueError(
         f"{path} should be a CSV file with a header line and as many fields in each line. "
-        f"Received: {problem}. A text that holds the separator belongs in quotes; another "
-        "separator is named by sep=';'."
+        f"Received: {problem}. A text that holds the separator belongs between two quotes; "
+        "another separator is named by sep=';'."
     )
 
 

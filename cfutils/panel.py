@@ -20,7 +20,7 @@ import pandas as pd
 
 from cfutils import _checks
 from cfutils._files import replace_files
-from cfutils.scores import find_movie, plain_title, recommend
+from cfutils.scores import find_movie, recommend
 
 __all__ = ["RatingPanel", "read_ratings", "recommend_for", "save_ratings"]
 
@@ -422,9 +422,13 @@ def _known(movie_id, data):
 def _by_title(text, data):
     """The only movie of this title; case, year and article may be left out where that is enough."""
     titles = data.movies["title"].tolist()
-    for form in (str, _folded, plain_title, _without_article):
-        wanted = form(text)
-        found = [row for row, title in enumerate(titles) if form(title) == wanted]
+    wanted = text.strip().casefold()
+    for is_meant in (
+        lambda title: title == text,
+        lambda title: title.strip().casefold() == wanted,
+        lambda title: wanted in _spellings(title),
+    ):
+        found = [row for row, title in enumerate(titles) if is_meant(title)]
         if found:
             break
     else:
@@ -441,12 +445,15 @@ def _by_title(text, data):
     return found[0]
 
 
-def _folded(title):
-    return title.strip().casefold()
-
-
-def _without_article(title):
-    return re.sub(r"^(the|a|an) ", "", plain_title(title))
+def _spellings(title):
+    """How one may write a title: without year or article, or with the article in front."""
+    name, year = re.fullmatch(r"(.*?)( \(\d{4}\))?", title.strip().casefold(), re.DOTALL).groups("")
+    names = {name}
+    if behind := re.fullmatch(r"(.*), (the|a|an)", name, re.DOTALL):
+        names |= {behind[1], f"{behind[2]} {behind[1]}"}
+    elif front := re.fullmatch(r"(?:the|a|an) (.*)", name, re.DOTALL):
+        names.add(front[1])
+    return names | {name + year for name in names}
 
 
 def _listed(movie_ids, data):

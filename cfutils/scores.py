@@ -11,6 +11,7 @@ import numbers
 import os
 import re
 import threading
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -219,11 +220,10 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
     if rated not in ("exclude", "mark"):
         raise ValueError(f"rated should be 'exclude' or 'mark'. Received: {rated!r}")
     items, rows = _item_embeddings(model, data)
-    if isinstance(user, (numbers.Integral, str)) and not isinstance(user, bool):
+    by_id = isinstance(user, (numbers.Integral, str)) and not isinstance(user, bool)
+    if by_id:
         user = _user_row(user, data)
-        ratings = data.ratings if ratings is None else ratings
-        ratings = ratings[ratings["user_id"] == user]
-        query = _user_embedding(model, user, data, ratings, rows)
+        ratings = _of_user(user, data) if ratings is None else _of_user(user, data, ratings)
     else:
         query = np.asarray(user)
         if query.shape != items.shape[1:] or query.dtype.kind not in "iuf":
@@ -233,15 +233,17 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
             )
     if ratings is None:
         ratings = pd.DataFrame({"movie_id": np.empty(0, "int64"), "rating": np.empty(0)})
-    own = ratings["movie_id"].to_numpy()
-    if ratings["movie_id"].duplicated().any():
-        twice = ratings.loc[ratings["movie_id"].duplicated(), "movie_id"].iloc[0]
+    remedy = "It is a row of data.movies; original ids stand there beside it."
+    own = _checks.ids("ratings.movie_id", ratings["movie_id"], len(items), "num_items", remedy)
+    twice = pd.Series(own).duplicated()
+    if twice.any():
         raise ValueError(
-            f"ratings should hold each movie of the user once. Received: movie {twice} again. "
-            "Keep one: drop_duplicates('movie_id')."
+            "ratings should hold each movie of the user once. Received: movie "
+            f"{own[twice.argmax()]} again. Keep one: drop_duplicates("
+            f"{['user_id', 'movie_id'] if by_id else 'movie_id'!r})."
         )
-    for movie in own[(own < 0) | (own >= len(items))][:1]:
-        _row("ratings.movie_id", movie, len(items))
+    if by_id:
+        query = _user_embedding(model, user, data, own, ratings, rows)
     left_out = np.flatnonzero(rows < 0)
     exclude = _entries(np.union1d(own, left_out) if rated == "exclude" else left_out, len(items))
     frame = _listed(query, items, data, k, measure, alpha, exclude)
@@ -257,7 +259,7 @@ def neighbours(model, movie, data, *, k=10, measure="cosine", alpha=None):
     Args:
         model: anything with `item_embeddings` [M, d], or a pair of arrays [N, d] and [M, d].
         movie: a movie id, or text for `find_movie`; of several matches the whole title is taken, or
-            else the most rated.
+            else the most rated. A number has to be the whole title.
         data: a `MovieLens`; see `cfutils.data`.
         k: length of the list.
         measure: as for `compute_scores`.
@@ -279,8 +281,14 @@ def neighbours(model, movie, data, *, k=10, measure="cosine", alpha=None):
     others = {}
     if isinstance(movie, str):
         matches = find_movie(movie, data)
-        whole = matches["title"].str.casefold() != movie.strip().casefold()
-        matches = matches.loc[whole.sort_values(kind="stable").index]  # the whole title first
+        titles, wanted = matches["title"].str.strip(), movie.strip()
+        order = [(title != wanted, title.casefold() != wanted.casefold()) for title in titles]
+        if wanted.isdecimal() and order and min(order) == (True, True):
+            raise LookupError(
+                f"movie should be a title. Received: {movie!r}, which is only a part of "
+                f"{titles.iloc[0]!r}. Write all of it."
+            )
+        matches = matches.iloc[sorted(range(len(order)), key=order.__getitem__)]
         movie, *rest = matches["movie_id"].tolist()
         others = dict(zip(rest, matches["title"].tolist()[1:], strict=True))
     movie = _row("movie", movie, len(items))
@@ -323,8 +331,8 @@ def find_movie(text, data):
     if not found:
         names = {}
         for title in titles:
-            names.setdefault(plain_title(title), title)
-        close = difflib.get_close_matches(plain_title(text), names, n=3, cutoff=0.5)
+            names.setdefault(_plain(title), title)
+        close = difflib.get_close_matches(_plain(text), names, n=3, cutoff=0.5)
         close = "; ".join(names[name] for name in close) or "none; try a shorter part of the title"
         raise LookupError(f"text should be part of a title. Received: {text!r}. Closest: {close}")
     frame = _describe(np.array(found), data)
@@ -492,7 +500,22 @@ def _user_row(user, data):
     return int(found[0])
 
 
-def _user_embedding(model, user, data, ratings, rows):
+def _of_user(row, data, ratings=None):
+    """The ratings of the user in a row of `data.users`."""
+    if ratings is None:
+        return data.ratings[data.ratings["user_id"] == row]
+    missing = [name for name in ("user_id", "movie_id") if name not in ratings]
+    if missing:
+        raise ValueError(
+            f"ratings should have the columns user_id and movie_id. Received: {list(ratings)}. "
+            "Give them, or pass the user's embedding."
+        )
+    remedy = "It is a row of data.users; original ids stand there beside it."
+    users = _checks.ids("ratings.user_id", ratings["user_id"], data.num_users, "num_users", remedy)
+    return ratings[users == row]
+
+
+def _user_embedding(model, user, data, own, ratings, rows):
     """The embedding [d] of the user in a row of `data.users`: the model's, or folded in."""
     table, known = _table(model, "user_embeddings", 0), getattr(model, "user_ids", None)
     if not callable(table):  # a softmax model has none
@@ -505,17 +528,23 @@ def _user_embedding(model, user, data, ratings, rows):
                     "on."
                 )
             return users[user]
-        found = known.get_indexer(_checks.texts(data.users["original_id"].iloc[[user]]))[0]
-        if found >= 0:
-            return users[found]
-    own = rows[ratings["movie_id"].to_numpy(np.int64)]
-    if not (own >= 0).any() or not hasattr(model, "fold_in"):
+        found = known.get_indexer(_checks.texts(data.users["original_id"]))
+        if found[user] >= 0:
+            return users[found[user]]
+        if (found < 0).all():
+            warnings.warn(
+                f"None of the users of data is in the model, which has {known[0]!r} and others: "
+                "they are folded in. Are their ids written as before?",
+                stacklevel=3,
+            )
+    places = rows[own]
+    if not (places >= 0).any() or not hasattr(model, "fold_in"):
+        name = str(data.users["original_id"].iloc[user])
         raise ValueError(
-            "user should be in the model or have rated movies that are. Received: "
-            f"{data.users['original_id'].iloc[user]!r}, who is not and has not. Pass ratings that "
-            "hold theirs."
+            f"user should be in the model or have rated movies that are. Received: {name!r}, who "
+            "is not and has not. Pass ratings that hold theirs."
         )
-    return model.fold_in(own[own >= 0], ratings["rating"].to_numpy()[own >= 0])
+    return model.fold_in(places[places >= 0], ratings["rating"].to_numpy()[places >= 0])
 
 
 def _item_embeddings(model, data):
@@ -557,8 +586,8 @@ def _describe(movie_ids, data):
     return frame.assign(num_ratings=counts[movie_ids]).reset_index(drop=True)
 
 
-def plain_title(title):
-    """A title as one would type it: no year, the article in front, lower case. O(length)."""
+def _plain(title):
+    """A title as one would type it: no year, the article in front, lower case."""
     title = re.sub(r"\s*\(\d{4}\)\s*$", "", title.strip())
     title = re.sub(r"^(.*), (the|a|an)$", r"\2 \1", title, flags=re.IGNORECASE)
     return title.casefold()

@@ -229,7 +229,7 @@ def test_a_file_in_another_encoding_is_named(tmp_path):
     path = tmp_path / "latin.csv"
     path.write_bytes("user_id;item_id;rating\nAndré;007;3\nAndré;7;3\n".encode("latin-1"))
     with pytest.raises(
-        ValueError, match=r"latin.csv should be in UTF-8. Received: .*encoding='latin-1'"
+        ValueError, match=r"latin.csv should be in UTF-8. Received: .*encoding='cp1252'"
     ):
         load_ratings(path)
 
@@ -252,6 +252,13 @@ def test_ids_that_are_not_meant_as_such_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"user_id should not differ by .* 'ann' and 'ann '. Take"):
         load_ratings(path)
     assert load_ratings(pd.read_csv(path)).num_users == 3  # a frame is taken as it is
+
+
+def test_an_id_as_number_and_as_text_is_refused():
+    frame = pd.DataFrame({"user_id": [7, "7", 8], "item_id": ["a", "b", "a"], "rating": 1})
+    with pytest.raises(ValueError, match=r"user_id should not hold .* Received: '7' twice. Make "):
+        load_ratings(frame)
+    assert load_ratings(frame.assign(user_id=frame["user_id"].astype(str))).num_users == 2
 
 
 def test_digits_of_other_scripts_stay_text(tmp_path):

@@ -137,7 +137,8 @@ def test_no_reason_where_every_rating_speaks_against(data):
         ("Star Wars", 3),  # without the year, though another title holds the text
         ("star wars holiday", 4),
         ("a.*b", 6),
-        ("The Tenth", 9),
+        ("ninth", 8),
+        (f"{TITLES[0]}", 0),
         (2, 2),
         (np.int64(2), 2),
     ],
@@ -147,11 +148,27 @@ def test_movies_are_named_by_id_or_title(data, key, movie_id):
     assert set(range(10)) - set(frame["movie_id"]) == {movie_id}
 
 
+@pytest.mark.parametrize("title", ["Shining, The (1980)", "The Shining (1980)", "The Shining"])
+def test_an_article_may_stand_in_front_behind_or_nowhere(title):
+    movies = pd.DataFrame({"movie_id": [0, 1, 2], "title": [title, "A Shining", "Shine"]})
+    ratings = pd.DataFrame({"user_id": [0], "movie_id": [0], "rating": [5.0]})
+    data = MovieLens(pd.DataFrame({"user_id": [0]}), movies, ratings)
+    for text in (title, "the shining"):
+        assert set(recommend_for({text: 5}, TwoTastes(3), data)["movie_id"]) == {1, 2}
+    with pytest.raises(ValueError, match=r"fits .*\(id 0\), 'A Shining' \(id 1\)"):
+        recommend_for({"shining": 5}, TwoTastes(3), data)
+    for text in ("An Shining", "The Shining (1999)"):
+        with pytest.raises(LookupError):
+            recommend_for({text: 5}, TwoTastes(3), data)
+
+
 @pytest.mark.parametrize(
     ("ratings", "error", "message"),
     [
         ({}, ValueError, "at least one rating"),
         ({"star": 5}, LookupError, r"whole title. Received: 'star'. .*\(id 3\).*\(id 4\)"),
+        ({"Ninth (1972)": 5}, LookupError, "Received: 'Ninth .1972.'"),  # a year that is another
+        ({"The Ninth": 5}, LookupError, "Received: 'The Ninth'"),
         ({"inth": 5}, LookupError, r"Titles that hold it: 'Ninth \(1971\)' \(id 8\)\. Write"),
         ({"Tenht": 5}, LookupError, r"Received: 'Tenht'. Closest: Tenth"),
         ({"Twice (1990)": 5}, ValueError, r"\(id 1\), 'Twice \(1990\)' \(id 2\). Write"),

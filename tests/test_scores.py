@@ -454,6 +454,54 @@ def test_a_movie_that_the_model_does_not_know_has_no_neighbours():
         neighbours(Known(), "aa", data)
 
 
+def test_users_of_whom_the_model_knows_none_are_folded_in_with_a_warning():
+    with pytest.warns(
+        UserWarning, match="None of the users of data is in the model, which has 'an"
+    ):
+        recommend(Known(), "dan", table(("dan", "x", 4), ("dan", "y", 1), ("eve", "z", 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"user_id": ["ann"]}, r"ratings.user_id should be an integer .* 'ann' in row 0"),
+        ({"user_id": [7]}, r"ratings.user_id should .* = 2. Received: .*7"),
+        (
+            {"movie_id": ["x"]},
+            r"ratings.movie_id should be an integer .* It is a row of data.movies",
+        ),
+        ({"movie_id": [1.5]}, r"ratings.movie_id should be an integer .*1.5"),
+        ({"movie_id": [9]}, r"ratings.movie_id should .* = 2. Received: .*9"),
+    ],
+)
+@pytest.mark.parametrize("user", ["ann", "abe"])
+def test_ratings_by_ids_in_the_place_of_rows_are_refused(user, change, message):
+    """Nothing would be left out, and what is rated already would be recommended."""
+    data = table(*TABLE, ("abe", "z", 2))
+    row = data.users["original_id"].tolist().index(user)
+    columns = {"user_id": [row], "movie_id": [0], "rating": [5.0]}
+    with pytest.raises(ValueError, match=message):
+        recommend(Known(), user, data, ratings=pd.DataFrame(columns | change))
+
+
+def test_ratings_without_users_are_refused():
+    own = pd.DataFrame({"movie_id": [0], "rating": [5.0]})
+    with pytest.raises(
+        ValueError, match=r"columns user_id and movie_id. Received: \['movie_id', 'r"
+    ):
+        recommend(Known(), "ann", table(*TABLE), ratings=own)
+
+
+def test_the_advice_about_a_movie_rated_twice_can_be_followed():
+    data = table(*TABLE)
+    twice = pd.concat([data.ratings, data.ratings])
+    with pytest.raises(ValueError, match=r"Received: movie \d again. Keep one: ") as caught:
+        recommend(Known(), "cid", data, ratings=twice)
+    advice = re.search(r"drop_duplicates\((.*)\)\.$", str(caught.value))[1]
+    once = twice.drop_duplicates(eval(advice))
+    assert recommend(Known(), "cid", data, ratings=once)["title"].tolist() == ["x"]
+
+
 def test_data_of_which_the_model_knows_nothing_is_refused():
     with pytest.raises(
         ValueError, match=r"Received: 1 others, 'q' the first, .* the model has 'x'"
@@ -465,7 +513,13 @@ def test_the_whole_title_is_taken_before_one_that_holds_it():
     rows = [(user, "117", 1) for user in range(3)] + [(0, "17", 1), (0, "170", 1)]
     pair = np.eye(3), np.eye(3)
     assert neighbours(pair, "17", table(*rows)).attrs["movie_id"] == 1
-    assert neighbours(pair, "7", table(*rows)).attrs["movie_id"] == 0
+    for part in ("7", "01"):
+        with pytest.raises(LookupError, match=rf"'{part}'"):
+            neighbours(pair, part, table(*rows))
+    rows = [(user, "EMMA", 1) for user in range(3)] + [(0, "Emma", 1), (0, "emma", 1)]
+    for title in ("EMMA", "Emma", "emma"):
+        near = neighbours(pair, title, table(*rows))
+        assert near.columns.name == f"nearest to {title} (2 more matched)"
 
 
 def test_bad_requests_are_refused(small):
@@ -490,7 +544,7 @@ def test_bad_requests_are_refused(small):
     twice = pd.DataFrame({"movie_id": [1, 1], "rating": [1, 2]})
     with pytest.raises(ValueError, match=r"each movie of the user once. Received: movie 1 again"):
         recommend(PAIR, [1, 0], small, ratings=twice)
-    with pytest.raises(ValueError, match=r"ratings.movie_id .* from 0 to 3. Received: .*7"):
+    with pytest.raises(ValueError, match=r"ratings.movie_id .* = 3. Received: .*7"):
         recommend(PAIR, [1, 0], small, ratings=pd.DataFrame({"movie_id": [7], "rating": [1]}))
 
 
