@@ -86,9 +86,9 @@ def _recommend(ratings, model, data, k):
             "Rate another one, or train a new model."
         )
     ids, values = ids[known], values[known]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of movies left out: given above
-        query = model.fold_in(rows[ids], values)
+    query = model.fold_in(rows[ids], values)
+    with warnings.catch_warnings():  # given above already
+        warnings.filterwarnings("ignore", r"\d+ of the \d+ movies of data are not in the model")
         frame = recommend(model, query, data, ratings=own, k=k)
     parts = model.fold_in_parts(rows[ids], values)  # [n, d]
     terms = model.item_embeddings[rows[frame["movie_id"].to_numpy()]] @ parts.T  # [k, n]

@@ -223,7 +223,7 @@ def recommend(model, user, data, *, ratings=None, k=10, measure="dot", alpha=Non
     by_id = isinstance(user, (numbers.Integral, str)) and not isinstance(user, bool)
     if by_id:
         user = _user_row(user, data)
-        ratings = _of_user(user, data) if ratings is None else _of_user(user, data, ratings)
+        ratings = _of_user(user, data, ratings)
     else:
         query = np.asarray(user)
         if query.shape != items.shape[1:] or query.dtype.kind not in "iuf":
@@ -500,7 +500,7 @@ def _user_row(user, data):
     return int(found[0])
 
 
-def _of_user(row, data, ratings=None):
+def _of_user(row, data, ratings):
     """The ratings of the user in a row of `data.users`."""
     if ratings is None:
         return data.ratings[data.ratings["user_id"] == row]
@@ -528,10 +528,11 @@ def _user_embedding(model, user, data, own, ratings, rows):
                     "on."
                 )
             return users[user]
-        found = known.get_indexer(_checks.texts(data.users["original_id"]))
-        if found[user] >= 0:
-            return users[found[user]]
-        if (found < 0).all():
+        ids = data.users["original_id"]
+        found = known.get_indexer(_checks.texts(ids.iloc[[user]]))[0]
+        if found >= 0:
+            return users[found]
+        if not known.isin(_checks.texts(ids)).any():
             warnings.warn(
                 f"None of the users of data is in the model, which has {known[0]!r} and others: "
                 "they are folded in. Are their ids written as before?",
@@ -548,15 +549,20 @@ def _user_embedding(model, user, data, own, ratings, rows):
 
 
 def _item_embeddings(model, data):
-    """Embeddings [M, d] of the movies of the data; the model's rows of them [M], -1 for none."""
+    """Embeddings [M, d] of the movies of the data; the model's rows of them [M], -1 for none.
+
+    What has none is not to be looked at: callers leave it out.
+    """
     rows = _checks.item_rows(model, data)
     items = _matrix("item_embeddings", _table(model, "item_embeddings", 1))
-    if getattr(model, "item_ids", None) is None and len(items) != data.num_items:
+    if getattr(model, "item_ids", None) is not None:
+        return items[rows], rows
+    if len(items) != data.num_items:
         raise ValueError(
             f"item_embeddings should have a row for each of the {data.num_items} movies of data. "
             f"Received: {len(items)} rows"
         )
-    return np.where(rows[:, None] >= 0, items[rows], np.float32(0)), rows
+    return items, rows
 
 
 def _entries(columns, num_items):

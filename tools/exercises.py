@@ -1,7 +1,7 @@
 """Writes a copy of the notebooks to solve: their solutions taken out, their outputs cleared.
 
     python tools/exercises.py                       every notebook, into exercises/
-    python tools/exercises.py --output FOLDER       into another folder
+    python tools/exercises.py --output FOLDER       into another folder beside `notebooks`
 
 In a cell tagged `solution` the lines from `### BEGIN SOLUTION` to `### END SOLUTION` give way to a
 stub, and what the text says of folded solutions to where they are found. A notebook that is in the
