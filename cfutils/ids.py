@@ -1,7 +1,7 @@
 """Which row is which: ids and titles that people write, rows of a data set, rows of a model.
 
-Arrays speak in rows, `user_num` and `item_num`. What a person names is an id or a title of the table;
-here, and nowhere else, it becomes a row.
+Arrays speak in rows, `user_num` and `item_num`. What a person names is an id or a title of the
+table; here, and nowhere else, it becomes a row.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def match_item(data: Dataset, item: Any) -> int:
     if not isinstance(item, str):
         if not by_id:
             raise LookupError(
-                f"item should be an id of data.items. Received: {item!r}, which is none. Find it by "
-                "its title: find_item(data, text)."
+                f"item should be an id of data.items. Received: {item!r}, which is none. Find it "
+                "by its title: find_item(data, text)."
             )
         return by_id[0]
     titles = data.items["title"].tolist()
