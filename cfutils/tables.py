@@ -83,7 +83,10 @@ def load_ratings(
     if not np.isfinite(values).all():
         given = table[rating].to_numpy()
         refuse_rows(~np.isfinite(values), given, f"{rating} should be a finite number")
-    times = None if timestamp is None else table[timestamp].reset_index(drop=True)
+    # A column of the right kind is shared with the table, and copied by pandas if it changes.
+    shared = {} if timestamp is None else {"timestamp": table[timestamp].reset_index(drop=True)}
+    if table[rating].dtype == "float64":
+        values = table[rating].reset_index(drop=True)
     del table  # of large data every copy counts
     check_pairs(
         users,
@@ -95,9 +98,7 @@ def load_ratings(
         remedy=f"Keep the last of each: load the table as a frame and pass frame.drop_duplicates("
         f"[{user!r}, {item!r}], keep='last').",
     )
-    ratings = {"user_num": users, "item_num": items, "rating": values}
-    if times is not None:
-        ratings["timestamp"] = times
+    ratings = {"user_num": users, "item_num": items, "rating": values} | shared
     return Dataset._of_checked(
         users=pd.DataFrame({"user_id": user_ids}).rename_axis("user_num"),
         items=pd.DataFrame({"item_id": item_ids, "title": item_ids.astype(str)}).rename_axis(
@@ -117,12 +118,11 @@ def _numbered(name: str, column: pd.Series, texts: bool) -> tuple[np.ndarray, pd
     else:
         codes, values = pd.factorize(column)
         values = pd.Index(values)
-    empty = values == "" if texts else np.zeros(len(values), bool)
-    refuse_rows(
-        (codes < 0) | np.append(empty, False)[codes],
-        column.astype(object).to_numpy() if (codes < 0).any() else column.to_numpy(),
-        f"{name} should not be missing",
-    )
+    bad = codes < 0
+    if texts:
+        bad |= np.append(values == "", False)[codes]
+    if bad.any():
+        refuse_rows(bad, column.astype(object).to_numpy(), f"{name} should not be missing")
     used = np.bincount(codes, minlength=len(values)) > 0
     kept = values[used]
     kept = _told_apart(name, kept) if texts else _of_one_kind(name, kept)

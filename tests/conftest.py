@@ -1,7 +1,7 @@
 import hypothesis
 import pytest
 
-from cfutils.data import load_movielens
+from cfutils.movielens import load_movielens
 
 # On a busy machine a test may take long once; how long it takes is nobody's promise.
 hypothesis.settings.register_profile("untimed", deadline=None)

