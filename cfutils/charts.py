@@ -1,9 +1,14 @@
 """Charts: a tidy frame in, an Altair chart out; and the way notebooks show them.
 
-A chart takes small frames, aggregated before: its data become part of the notebook. `enable()`
-makes every chart of a notebook interactive in JupyterLab without a network, with a picture beside
-it for places that run no scripts.
+Here stand the charts that react to each other by click, brush and search. Whatever a few lines of
+Altair can draw, draw with Altair: after `enable()` it has the theme of the series. A chart takes
+small frames, aggregated before: its data become part of the notebook.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -13,11 +18,6 @@ import vl_convert
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow and black.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 ACCENT, MUTED = PALETTE[0], "#c9c9c9"
-# A logarithmic axis of counts: what has none stands at 0.5, and the mark there says 0.
-_COUNT_AXIS = alt.Axis(
-    values=(0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000),
-    labelExpr="datum.value < 1 ? '0' : datum.label",
-)
 
 # JupyterLab 4 draws Vega-Lite 5; the nearest version here draws the picture.
 _VL_VERSION = "5.8"
@@ -25,39 +25,40 @@ _MIME = "application/vnd.vegalite.v5+json"
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
 
-def enable():
+def enable() -> None:
     """Shows charts as interactive Vega-Lite 5 with a PNG beside it, in the theme of the series.
 
     Call it once in the setup cell of a notebook. No chart needs a network.
-
-    Cost: O(1).
     """
     alt.renderers.register("cfutils", _mime_bundle)
     alt.renderers.enable("cfutils")
     alt.theme.register("cfutils", enable=True)(_theme)
 
 
-def _mime_bundle(spec, **_):
+def _mime_bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     spec = {**spec, "$schema": _SCHEMA}
-    text = "; ".join(_titles(spec)) or "a chart"
     bundle = {
         _MIME: spec,
         "image/png": vl_convert.vegalite_to_png(spec, vl_version=_VL_VERSION, scale=1),
-        "text/plain": f"Chart: {text}",
+        "text/plain": f"Chart: {'; '.join(dict.fromkeys(_titles(spec))) or 'a chart'}",
     }
     return bundle, {_MIME: {"embed_options": {"renderer": "svg", "actions": False}}}
 
 
-def _titles(spec):
-    """The title of a chart, or those of the charts that it puts side by side."""
+def _titles(spec: dict[str, Any]) -> Iterator[str]:
+    """The title of a chart, or those of the charts that it puts together."""
     if "title" in spec:
-        title = spec["title"]
-        return [title["text"] if isinstance(title, dict) else title]
-    return [title for part in spec.get("hconcat", []) for title in _titles(part)]
+        title = spec["title"]["text"] if isinstance(spec["title"], dict) else spec["title"]
+        yield title if isinstance(title, str) else " ".join(title)
+        return
+    for kind in ("hconcat", "vconcat", "concat", "layer"):
+        for part in spec.get(kind, ()):
+            yield from _titles(part)
 
 
-def _theme():
+def _theme() -> alt.theme.ThemeConfig:
     labels = {"labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
+    lines = {"gridColor": "#ececec", "domainColor": "#888", "tickColor": "#888"}
     return {
         "background": "white",
         "config": {
@@ -68,7 +69,7 @@ def _theme():
                 "stroke": None,
             },
             "title": {"fontSize": 15, "anchor": "start", "subtitleFontSize": 12, "offset": 12},
-            "axis": {**labels, "gridColor": "#ececec", "domainColor": "#888", "tickColor": "#888"},
+            "axis": {**labels, **lines, "labelLimit": 260},
             "legend": {**labels, "symbolLimit": 30},
             "header": {**labels},
             "range": {"category": list(PALETTE)},
@@ -79,47 +80,36 @@ def _theme():
     }
 
 
-def bars(frame, x, y, *, title, x_title, y_title, interval=None, subtitle=""):
-    """Bars of values that the frame already holds, one per row, in the order of the rows.
-
-    Categories stand below each other if a name has more than 8 letters, else side by side; then
-    give the chart a width (`properties`) that the names have room in.
+def log_counts(chart: alt.Chart, *, title: str = "number of ratings (log)") -> alt.Chart:
+    """Puts the column `num_ratings` on a logarithmic x axis that has a place for 0.
 
     Args:
-        frame: a frame with the columns `x` (any kind, shown as text) and `y` (numbers).
-        x: the column of the categories.
-        y: the column of the heights.
-        title: what is seen, in words.
-        x_title: title of the axis of the categories, with their unit.
-        y_title: title of the axis of the heights, with their unit.
-        interval: a pair of columns, the ends of the line that is drawn over each bar; None for no
-            lines.
-        subtitle: what to look at, in smaller letters.
+        chart: a chart whose data have `num_ratings`. What has none is drawn at 0.5, and the mark
+            of the axis there says 0.
+        title: title of the axis.
 
     Returns:
-        An `altair.LayerChart`.
-
-    Cost: O(rows of the frame) time and memory.
+        The chart with its x encoding.
     """
-    ends = list(interval or ())
-    data = frame[[x, y, *ends]].round(4).assign(**{x: frame[x].astype(str)})
-    names = list(data[x])
-    along, across = ("y", "x") if max(map(len, names), default=0) > 8 else ("x", "y")
-    kind = {"x": alt.X, "y": alt.Y}
-    place = kind[along](f"{x}:N", sort=names, title=x_title).axis(labelAngle=0, labelLimit=260)
-    shown = [alt.Tooltip(f"{x}:N", title=x_title), alt.Tooltip(f"{y}:Q", title=y_title)]
-    shown += [f"{end}:Q" for end in ends]
-    height = {across: kind[across](f"{y}:Q", title=y_title)}
-    base = alt.Chart(data).encode(**{along: place}, tooltip=shown)
-    layers = [base.mark_bar().encode(**height)]
-    if ends:
-        low, high = ends
-        line = {across: kind[across](f"{low}:Q", title=y_title), f"{across}2": high}
-        layers.append(base.mark_rule(color=PALETTE[1], strokeWidth=3).encode(**line))
-    return alt.layer(*layers, title=alt.Title(title, subtitle=subtitle))
+    axis = alt.Axis(
+        values=(0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000),
+        labelExpr="datum.value < 1 ? '0' : datum.label",
+    )
+    scale = alt.Scale(type="log", padding=8, nice=False)
+    drawn = chart.transform_calculate(drawn_at="max(datum.num_ratings, 0.5)")
+    return drawn.encode(x=alt.X("drawn_at:Q", title=title, scale=scale, axis=axis))
 
 
-def sliced_histograms(stats, key, category, *, title, unit, step=25):
+def sliced_histograms(
+    stats: pd.DataFrame,
+    key: str,
+    category: str,
+    *,
+    title: str,
+    unit: str,
+    steps: tuple[float, float] = (25, 0.25),
+    rating_unit: str = "stars",
+) -> alt.HConcatChart:
     """Histograms of counts and means, sliced by clicking categories.
 
     A click on a bar at the left selects its category, SHIFT-click adds another, a double click
@@ -129,762 +119,309 @@ def sliced_histograms(stats, key, category, *, title, unit, step=25):
     Args:
         stats: one row per (key, category): `num_ratings` and `mean_rating` of the key, repeated
             for each of its categories. A key with several categories counts once in any selection.
-        key: the column that identifies a user or movie.
+        key: the column that identifies a user or an item.
         category: the column to slice by.
         title: what is seen, in words.
         unit: what a row is, in the plural, for the axes ("users").
-        step: width of a bin of `num_ratings`.
-
-    Returns:
-        An `altair.HConcatChart`.
-
-    Cost: O(rows times slices of a row) time and memory.
+        steps: width of a bin of `num_ratings`, and of one of `mean_rating`.
+        rating_unit: the unit of `mean_rating`, for its axis.
     """
-    columns = [key, category, "num_ratings", "mean_rating"]
-    data = stats[columns].dropna().round({"mean_rating": 3})
-    clicked = alt.selection_point("clicked", fields=[category], toggle="event.shiftKey")
-    categories = (
-        alt.Chart(title=alt.Title(f"Click: {category}", fontSize=13))
-        .mark_bar(cursor="pointer")
-        .encode(
-            x=alt.X("count():Q", title=unit),
-            y=alt.Y(f"{category}:N", sort="-x", title=None),
-            color=alt.condition(clicked, alt.value(ACCENT), alt.value(MUTED)),
-            tooltip=[f"{category}:N", alt.Tooltip("count():Q", title=unit)],
-        )
-        .add_params(clicked)
-        .properties(width=130, height=15 * data[category].nunique())
+    data = stats[[key, category, "num_ratings", "mean_rating"]].dropna()
+    # Vega would read a dot or a bracket in a name as a path: the chart has names of its own.
+    data = data.set_axis(["key", "slice", "num_ratings", "mean_rating"], axis=1)
+    data["mean_rating"] = data["mean_rating"].astype(float).round(3)
+    clicked = alt.selection_point("clicked", fields=["slice"], toggle="event.shiftKey")
+    categories = alt.Chart(title=_small(f"Click: {category}")).mark_bar(cursor="pointer")
+    categories = categories.add_params(clicked).encode(
+        x=alt.X("count():Q", title=unit),
+        y=alt.Y("slice:N", sort="-x", title=None),
+        color=alt.condition(clicked, alt.value(ACCENT), alt.value(MUTED)),
+        tooltip=[alt.Tooltip("slice:N", title=category), alt.Tooltip("count():Q", title=unit)],
     )
-
-    def histogram(field, step, x_title):
+    charts = [categories.properties(width=130, height=15 * data["slice"].nunique())]
+    titles = ("number of ratings", f"mean rating ({rating_unit})")
+    for field, step, x_title in zip(("num_ratings", "mean_rating"), steps, titles, strict=True):
         # The last bin is closed at both ends, so that five stars do not open one beyond.
-        highest = float(np.ceil(data[field].max() / step) * step)
-
-        def layer(chart, color):
-            return (
-                chart.transform_aggregate(groupby=[key], **{field: f"min({field})"})
-                .transform_calculate(
-                    bin=f"min(floor(datum.{field} / {step}) * {step}, {highest} - {step})"
-                )
-                .transform_aggregate(rows="count()", groupby=["bin"])
-                .transform_joinaggregate(total="sum(rows)")
-                .transform_calculate(
-                    share="datum.rows / datum.total", bin_end=f"datum.bin + {step}"
-                )
-                .mark_bar(color=color, opacity=0.75)
-                .encode(
-                    x=alt.X("bin:Q", title=x_title, bin="binned"),
-                    x2="bin_end:Q",
-                    y=alt.Y("share:Q", title=f"share of the {unit}", axis=alt.Axis(format="%")),
-                    tooltip=[
-                        alt.Tooltip("bin:Q", title="from"),
-                        alt.Tooltip("bin_end:Q", title="to"),
-                        alt.Tooltip("rows:Q", title=unit),
-                        alt.Tooltip("share:Q", title="share", format=".1%"),
-                    ],
-                )
-            )
-
-        everyone = layer(alt.Chart(), MUTED)
-        selected = layer(alt.Chart().transform_filter(clicked), ACCENT)
-        return alt.layer(everyone, selected).properties(width=290, height=250)
-
-    return alt.hconcat(
-        categories,
-        histogram("num_ratings", step, "number of ratings"),
-        histogram("mean_rating", 0.25, "mean rating (stars)"),
-        data=data,
-        title=alt.Title(
-            title, subtitle=f"blue: the selection (at first all {unit}); grey: all {unit}"
-        ),
-    )
+        last = float(np.ceil(data[field].max() / step) * step) - step
+        bins = f"min(floor(datum.{field} / {step}) * {step}, {last})"
+        everyone = _shares(alt.Chart().mark_bar(color=MUTED, opacity=0.75), field, bins, step)
+        selected = alt.Chart().mark_bar(color=ACCENT, opacity=0.75).transform_filter(clicked)
+        both = alt.layer(everyone, _shares(selected, field, bins, step)).encode(
+            x=alt.X("bin:Q", title=x_title, bin="binned"),
+            y=alt.Y("share:Q", title=f"share of the {unit}", axis=alt.Axis(format="%")),
+            tooltip=[
+                alt.Tooltip("bin:Q", title="from"),
+                alt.Tooltip("bin_end:Q", title="to"),
+                alt.Tooltip("rows:Q", title=unit),
+                alt.Tooltip("share:Q", title="share", format=".1%"),
+            ],
+        )
+        charts.append(both.properties(width=290, height=250))
+    subtitle = f"blue: the selection (at first all {unit}); grey: all {unit}"
+    return alt.hconcat(*charts, data=data, title=alt.Title(title, subtitle=subtitle))
 
 
-def scatter(frame, x, y, *, title, x_title, y_title, log_x=False, subtitle=""):
-    """One point per row with its title as tooltip.
-
-    Args:
-        frame: a frame with the columns `title`, `x` and `y` (positive for `log_x`).
-        x: the column of the x axis.
-        y: the column of the y axis.
-        title: what is seen, in words.
-        x_title: title of the x axis, with its unit.
-        y_title: title of the y axis, with its unit.
-        log_x: whether the x axis is logarithmic.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.Chart`.
-
-    Cost: O(rows of the frame) time and memory.
-    """
-    data = frame[["title", x, y]].dropna().round(3)
-    scale = alt.Scale(type="log", nice=False, padding=10) if log_x else alt.Scale(padding=10)
+def _shares(chart: alt.Chart, field: str, bins: str, step: float) -> alt.Chart:
+    """Counts the keys in each bin of a field, and their share of all keys, where Vega draws."""
     return (
-        alt.Chart(data, title=alt.Title(title, subtitle=subtitle))
-        .mark_point(size=18, opacity=0.45)
-        .encode(
-            x=alt.X(f"{x}:Q", title=x_title, scale=scale),
-            y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(zero=False, padding=10)),
-            tooltip=[
-                "title:N",
-                alt.Tooltip(f"{x}:Q", title=x_title),
-                alt.Tooltip(f"{y}:Q", title=y_title),
-            ],
-        )
+        chart.transform_aggregate(groupby=["key"], **{field: f"min({field})"})
+        .transform_calculate(bin=bins)
+        .transform_aggregate(rows="count()", groupby=["bin"])
+        .transform_joinaggregate(total="sum(rows)")
+        .transform_calculate(share="datum.rows / datum.total", bin_end=f"datum.bin + {step}")
+        .encode(x2="bin_end:Q")
     )
 
 
-def heatmap(
-    frame,
-    x,
-    y,
-    value,
-    *,
-    title,
-    x_title,
-    y_title,
-    value_title,
-    domain,
-    panel=None,
-    value_format=".1%",
-    subtitle="",
-):
-    """A matrix as a picture, one colour per cell.
+def norms(
+    frame: pd.DataFrame, *, title: str, panel: str = "model", subtitle: str = ""
+) -> alt.HConcatChart:
+    """Norm of each item's embedding against its number of ratings, one panel per model.
+
+    One brush for all panels: drag a rectangle in any of them and the same items stay coloured in
+    every panel while the others fade; a double click lets go.
 
     Args:
-        frame: one row per cell with the columns `x`, `y`, `value` and `panel`.
-        x: the column of the matrix columns, in their order.
-        y: the column of the matrix rows, in their order.
-        value: the column of the numbers.
-        title: what is seen, in words.
-        x_title: what a matrix column is.
-        y_title: what a matrix row is.
-        value_title: title of the colour legend, with its unit.
-        domain: the two values of the lightest and the darkest colour.
-        panel: the column that names the matrix, for several side by side; None for one.
-        value_format: how tooltips and legend write the value (a D3 format).
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.Chart`.
-
-    Cost: O(cells) time and memory.
-    """
-    columns = [x, y, value] + ([panel] if panel else [])
-    color = alt.Color(
-        f"{value}:Q",
-        title=value_title,
-        scale=alt.Scale(range=["#f7f7f7", "#08306b"], domain=list(domain), clamp=True),
-        legend=alt.Legend(format=value_format),
-    )
-    chart = (
-        alt.Chart(frame[columns].round(4))
-        .mark_rect()
-        .encode(
-            x=alt.X(f"{x}:O", title=x_title, axis=alt.Axis(labelOverlap=True, labelAngle=0)),
-            y=alt.Y(f"{y}:O", title=y_title, axis=alt.Axis(labelOverlap=True)),
-            color=color,
-            tooltip=[f"{x}:O", f"{y}:O", alt.Tooltip(f"{value}:Q", format=value_format)],
-        )
-        .properties(width=220 if panel else 480, height=220 if panel else 300)
-    )
-    if panel:
-        chart = chart.facet(alt.Column(f"{panel}:N", title=None, sort=list(frame[panel].unique())))
-    return chart.properties(title=alt.Title(title, subtitle=subtitle))
-
-
-def lines(
-    frame,
-    x,
-    y,
-    series,
-    *,
-    title,
-    x_title,
-    y_title,
-    log_x=False,
-    log_y=False,
-    panel=None,
-    y_domain=None,
-    points=False,
-    subtitle="",
-):
-    """One line per series, drawn through the rows in the order of x.
-
-    Args:
-        frame: a tidy frame with the columns `x`, `y`, `series` and `panel`.
-        x: the column of the x axis (numbers, positive for `log_x`).
-        y: the column of the y axis (numbers, positive for `log_y`).
-        series: the column that names the line; colours follow the order of first appearance.
-        title: what is seen, in words.
-        x_title: title of the x axis, with its unit.
-        y_title: title of the y axis, with its unit.
-        log_x: whether the x axis is logarithmic.
-        log_y: whether the y axis is logarithmic.
-        panel: the column that names the panel, for several side by side; None for one.
-        y_domain: lowest and highest y that is drawn; what lies beyond is cut off.
-        points: whether the rows are marked on the lines.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.Chart`.
-
-    Cost: O(rows of the frame) time and memory.
-    """
-    columns = [x, y, series] + ([panel] if panel else [])
-    data = frame[columns].dropna()
-    data[[x, y]] = data[[x, y]].map(lambda value: float(f"{value:.4g}"))
-    y_scale = {"type": "log"} if log_y else {"zero": False}
-    if y_domain is not None:
-        y_scale |= {"domain": list(y_domain), "nice": False}
-    x_scale = alt.Scale(type="log", nice=False) if log_x else alt.Scale()
-    axis = alt.Axis(labelFlush=False, labelSeparation=6)
-    if log_x and data[x].nunique() <= 6:  # each has its mark
-        axis.values = sorted(data[x].unique().tolist())
-    names = list(frame[series].unique())
-    colors = alt.Scale(domain=names, range=list(PALETTE[: len(names)]))
-    chart = (
-        alt.Chart(data)
-        .mark_line(clip=y_domain is not None, point=points)
-        .encode(
-            x=alt.X(f"{x}:Q", title=x_title, scale=x_scale, axis=axis),
-            y=alt.Y(f"{y}:Q", title=y_title, scale=alt.Scale(**y_scale)),
-            color=alt.Color(f"{series}:N", title=None, scale=colors),
-            tooltip=[f"{series}:N", f"{x}:Q", f"{y}:Q"],
-        )
-    )
-    if panel:
-        order = list(frame[panel].unique())
-        chart = chart.properties(width=280, height=220)
-        chart = chart.facet(alt.Column(f"{panel}:N", title=None, sort=order))
-        chart = chart.resolve_scale(x="independent")
-    return chart.properties(title=alt.Title(title, subtitle=subtitle))
-
-
-def long_tail(stats, *, title, subtitle=""):
-    """The share of all ratings that the most rated movies hold.
-
-    Args:
-        stats: a frame with `num_ratings` per movie.
-        title: what is seen, in words.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.LayerChart`: movies, most rated first, against their cumulated share of the
-        ratings, with the line that equal popularity would give in grey.
-
-    Cost: O(M log M) time, O(M) memory.
-    """
-    counts = stats["num_ratings"].sort_values(ascending=False, ignore_index=True)
-    shares = (counts.cumsum() / counts.sum()).rename("ratings").rename_axis("rank").reset_index()
-    shares["movies"] = (shares["rank"] + 1) / len(shares)
-    every = max(1, len(shares) // 200)
-    data = shares.iloc[every - 1 :: every][["movies", "ratings"]].round(4)
-    x = alt.X("movies:Q", title="share of the movies, most rated first", axis=alt.Axis(format="%"))
-    y = alt.Y("ratings:Q", title="share of the ratings", axis=alt.Axis(format="%"))
-    base = alt.Chart(data).encode(x=x)
-    equal = base.mark_line(color=MUTED, strokeDash=[4, 4]).encode(y=alt.Y("movies:Q"))
-    curve = base.mark_line().encode(y=y)
-    points = base.mark_point(size=40, opacity=0).encode(
-        y=y,
-        tooltip=[alt.Tooltip("movies:Q", format=".1%"), alt.Tooltip("ratings:Q", format=".1%")],
-    )
-    return alt.layer(equal, curve, points, title=alt.Title(title, subtitle=subtitle))
-
-
-def score_histograms(scores, *, title, x_title, bins=60, domain=None, subtitle=""):
-    """Distributions of scores, one colour per group, one panel per model.
-
-    Scores may be many millions: they are binned here, and the chart carries the bins only. All
-    groups and panels share the bins.
-
-    Args:
-        scores: a dict {group: scores}, or {panel: {group: scores}} for several panels side by
-            side. Scores are arrays of any shape; colours follow the order of the first panel.
-        title: what is seen, in words.
-        x_title: title of the x axis, with its unit.
-        bins: number of bins.
-        domain: lowest and highest score drawn; None for those of all scores. A density is the
-            share of all scores of its group per unit, those beyond the domain included.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.Chart`, or a facet of several.
-
-    Raises:
-        ValueError: if a group has no scores, or one that is not finite.
-
-    Cost: O(rows of the frame) time and memory.
-    """
-    panels = scores if isinstance(next(iter(scores.values())), dict) else {"": scores}
-    panels = {
-        panel: {group: np.ravel(values) for group, values in groups.items()}
-        for panel, groups in panels.items()
-    }
-    groups = list(dict.fromkeys(group for parts in panels.values() for group in parts))
-    flat = [(panel, *part) for panel, parts in panels.items() for part in parts.items()]
-    for panel, group, values in flat:
-        if not len(values) or not np.isfinite(values).all():
-            where = f"{group!r}" + (f" of {panel!r}" if panel else "")
-            raise ValueError(
-                f"scores of {where} should be finite, and at least one. Received: {len(values)} "
-                f"scores, {np.sum(~np.isfinite(values))} of them not finite. Leave those out."
-            )
-    lowest = min(float(values.min()) for _, _, values in flat)
-    highest = max(float(values.max()) for _, _, values in flat)
-    edges = np.histogram_bin_edges([], bins, domain or (lowest, highest))
-    rows = []
-    for panel, group, values in flat:
-        shares = np.histogram(values, edges)[0] / len(values)
-        for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
-            density = share / (high - low)
-            row = [float(f"{value:.4g}") for value in (low, high, share, density)]
-            rows.append([panel, group, *row])
-    columns = ["panel", "group", "from", "to", "share", "density"]
-    data = pd.DataFrame(rows, columns=columns)
-    if len(panels) == 1:
-        data = data.drop(columns="panel")
-    colors = alt.Scale(domain=groups, range=list(PALETTE[: len(groups)]))
-    bars = (
-        alt.Chart()
-        .mark_bar(opacity=0.45, binSpacing=0)
-        .encode(
-            x=alt.X("from:Q", title=x_title, bin="binned"),
-            x2="to:Q",
-            y=alt.Y("density:Q", title="density (share per unit of score)", stack=None),
-            color=alt.Color("group:N", title=None, scale=colors),
-            tooltip=[
-                "group:N",
-                "from:Q",
-                "to:Q",
-                alt.Tooltip("share:Q", title="share of the scores", format=".2%"),
-            ],
-        )
-    )
-    outlines = (
-        alt.Chart()
-        .mark_line(interpolate="step-after", strokeWidth=1.5)
-        .encode(x="from:Q", y=alt.Y("density:Q", stack=None), color="group:N")
-    )
-    chart = alt.layer(bars, outlines, data=data)
-    if len(panels) > 1:
-        chart = chart.properties(width=260, height=220)
-        chart = chart.facet(alt.Column("panel:N", title=None, sort=list(panels)))
-    return chart.properties(title=alt.Title(title, subtitle=subtitle))
-
-
-def norms(frame, *, title, panel="model", subtitle=""):
-    """Norm of each movie's embedding against its number of ratings, one panel per model.
-
-    One brush for all panels: drag a rectangle in any of them and the same movies stay coloured in
-    every panel while the others fade; a double click lets go. Movies are matched by their id, so
-    two of one title stay apart.
-
-    Args:
-        frame: one row per movie and model with the columns `movie_id`, `title`, `num_ratings`,
-            `norm` and `panel`. The logarithmic x axis has no zero: movies without ratings are
+        frame: one row per item and model with the columns `item_id`, `title`, `num_ratings`,
+            `norm` and `panel`. The logarithmic x axis has no zero: items without ratings are
             drawn at 0.5, and the subtitle then says so.
         title: what is seen, in words.
         panel: the column that names the model; panels stand in the order of first appearance.
+            A frame without that column is drawn in one panel.
         subtitle: what to look at, in smaller letters.
 
-    Returns:
-        An `altair.HConcatChart`.
-
     Raises:
-        ValueError: if a movie occurs twice in a panel, or is missing in one.
-
-    Cost: O(rows of the frame) time and memory.
+        ValueError: if an item occurs twice in a panel, or is missing in one.
     """
-    names, data = _side_by_side(frame, ["title", "num_ratings"], ["norm"], panel, 3)
-    lines = ["drag over movies in one panel: the same movies stay blue in all; double click: clear"]
+    names, data = _side_by_side(frame, ["title", "num_ratings"], ["norm"], panel)
+    lines = [subtitle] if subtitle else []
+    lines += ["drag over items in one panel: the same items stay blue in all; double click: clear"]
     if (data["num_ratings"] == 0).any():
-        lines.append("movies without ratings stand at 0")
-        data["drawn_at"] = data["num_ratings"].clip(lower=0.5)
-    x = "drawn_at" if "drawn_at" in data else "num_ratings"
-    brush = alt.selection_interval(name="brush", resolve="global")
-    everywhere = alt.TopLevelSelectionParameter(
-        name="brush",
-        select=brush.param.select,
-        views=[f"norms_{number}" for number in range(len(names))],
-    )
-    # A movie's tooltip says its norm in every model, whichever panel it is hovered in.
-    tooltip = ["title:N", alt.Tooltip("num_ratings:Q", title="ratings")] + [
-        alt.Tooltip(f"norm_{number}:Q", title=f"norm, {name}") for number, name in enumerate(names)
-    ]
-
-    def points(number, name):
-        return (
-            alt.Chart(title=alt.Title(name, fontSize=13, offset=6))
-            .mark_point(size=20)
-            .encode(
-                x=alt.X(
-                    f"{x}:Q",
-                    title="number of ratings (log)",
-                    scale=alt.Scale(type="log", padding=8, nice=False),
-                    axis=_COUNT_AXIS,
-                ),
-                y=alt.Y(
-                    f"norm_{number}:Q",
-                    title="norm of the movie's embedding" if number == 0 else None,
-                    scale=alt.Scale(zero=True, nice=True),
-                    axis=alt.Axis(labelFlush=True),  # or the panels' titles differ in height
-                ),
-                color=alt.condition(brush, alt.value(ACCENT), alt.value(MUTED)),
-                opacity=alt.condition(brush, alt.value(0.5), alt.value(0.25)),
-                tooltip=tooltip,
-            )
-            .properties(name=f"norms_{number}", width=260 if len(names) > 1 else 420, height=240)
+        lines.append("items without ratings stand at 0")
+    views = [f"norms_{number}" for number in range(len(names))]
+    select = alt.IntervalSelectionConfig(type="interval", resolve="global")
+    brush = alt.TopLevelSelectionParameter(name="brush", select=select, views=views)
+    # An item's tooltip says its norm in every model, whichever panel it is hovered in.
+    tooltip = ["title:N", alt.Tooltip("num_ratings:Q", title="ratings")]
+    for number, name in enumerate(names):
+        tooltip.append(alt.Tooltip(f"norm_{number}:Q", title=f"norm, {name}" if name else "norm"))
+    panels = []
+    for number, name in enumerate(names):
+        points = alt.Chart(name=views[number], title=_small(name)).mark_point(size=20)
+        points = log_counts(points).encode(
+            y=alt.Y(f"norm_{number}:Q", title=None if number else "norm of the item's embedding"),
+            color={"condition": {"param": "brush", "value": ACCENT}, "value": MUTED},
+            opacity={"condition": {"param": "brush", "value": 0.5}, "value": 0.25},
+            tooltip=tooltip,
         )
-
-    return alt.hconcat(
-        *[points(number, name) for number, name in enumerate(names)],
-        data=data.drop(columns="movie_id"),
-        params=[everywhere],
-        title=alt.Title(title, subtitle=[subtitle, *lines] if subtitle else lines),
-    )
+        panels.append(points.properties(width=260 if len(names) > 1 else 420, height=240))
+    title_ = alt.Title(title, subtitle=lines)
+    chart = alt.hconcat(*panels, data=data, params=[brush], title=title_)
+    return chart.resolve_scale(y="shared")
 
 
-def embedding_map(frame, *, title, trust, panel=None, highlight=(), subtitle=""):
-    """A map of movies in two dimensions, with their genres by click and a search by title.
+def _side_by_side(
+    frame: pd.DataFrame, shared: Sequence[str], measured: Sequence[str], panel: str
+) -> tuple[list[str], pd.DataFrame]:
+    """One row per item: what panels share once, what they measure as `name_0`, `name_1`, ..."""
+    parts = dict(iter(frame.groupby(panel, sort=False))) if panel in frame else {"": frame}
+    data = next(iter(parts.values()))[["item_id", *shared]].reset_index(drop=True)
+    for number, (name, part) in enumerate(parts.items()):
+        part = part.set_index("item_id")[[*measured]]
+        if part.index.has_duplicates or set(part.index) != set(data["item_id"]):
+            raise ValueError(
+                f"Every {panel} should have each item once. Received: {len(part)} rows with "
+                f"{part.index.nunique()} items in {name!r}, {len(data)} rows in the first."
+            )
+        for column, values in part.loc[data["item_id"]].items():
+            # Four digits: what lies behind them is not seen, and fills notebooks.
+            data[f"{column}_{number}"] = [float(f"{value:.4g}") for value in values]
+    return [str(name) for name in parts], data.drop(columns="item_id")
 
-    A click on a genre in the list colours every movie that has it and fades the rest; SHIFT-click
-    adds a genre with the next colour, a double click on the list clears. A movie with several of
-    the chosen genres has the colour of the one chosen first. The seventh genre and all further
-    ones are black: more colours than six can't be told apart. The search box below the chart
-    takes plain text, upper or lower case: matching movies get a ring, the 12 most rated of them
-    their title.
+
+def _small(title: str, **options: Any) -> alt.Title:
+    return alt.Title(title, fontSize=13, offset=6, **options)
+
+
+# The codes of the genres that are chosen, in the order of the clicks.
+_CHOSEN = "(isArray(clicked.code) ? clicked.code : [])"
+
+
+def embedding_map(
+    frame: pd.DataFrame,
+    *,
+    title: str,
+    trust: str | Mapping[str, str],
+    panel: str = "model",
+    highlight: Sequence[str] = (),
+    subtitle: str = "",
+) -> alt.HConcatChart:
+    """A map of items in two dimensions, with their genres by click and a search by title.
+
+    A click on a genre in the list colours every item that has it and fades the rest; SHIFT-click
+    adds a genre with the next colour, a double click on the list clears. An item with several of
+    the chosen genres has the colour of the one chosen first; the seventh genre and all further
+    ones are black, since more than six colours can't be told apart. Eight of the most rated
+    coloured items have their titles, taken from the chosen genres in turn. The search box below
+    takes plain text, upper or lower case: matching items get a ring, 12 of them their title.
 
     Args:
-        frame: one row per movie with the columns `x` and `y` (the map's coordinates), `title`,
-            `genres` (a list, or text joined by ", ") and `num_ratings`; with `panel` one row per
-            movie and model, and `movie_id`.
+        frame: one row per item with the columns `item_id`, `x` and `y` (the map's coordinates),
+            `title`, `num_ratings` and, if there are any, `genres` (a list, or text joined by
+            ", "); with the column `panel` one row per item and model.
         title: what is seen, in words.
-        trust: how far distances on the map can be trusted, in words and figures; with `panel` a
-            dict {model: words and figures}.
-        panel: the column that names the model, for several maps side by side; None for one.
+        trust: how far distances on the map can be trusted, in words and figures; with several
+            models a dict {model: words and figures}.
+        panel: the column that names the model, for several maps side by side. A frame without
+            that column is drawn as one map.
         highlight: the genres chosen at first, also in the static picture.
         subtitle: what to look at, in smaller letters.
 
-    Returns:
-        An `altair.HConcatChart`.
-
     Raises:
-        ValueError: if a movie occurs twice in a panel or is missing in one, or a genre of
-            `highlight` is no movie's.
-
-    Cost: O(rows of the frame) time and memory.
+        ValueError: if an item occurs twice in a panel or is missing in one, or a genre of
+            `highlight` is no item's.
     """
-    if panel is None:
-        frame = frame.assign(movie_id=np.arange(len(frame)), panel="")
-        trust = {"": trust}
-    texts = frame["genres"].map(
-        lambda genres: genres if isinstance(genres, str) else ", ".join(genres)
-    )
-    frame = frame.assign(genres=texts)
-    names, data = _side_by_side(
-        frame, ["title", "genres", "num_ratings"], ["x", "y"], panel or "panel", 2
-    )
-    lists = data["genres"].str.split(", ")
-    counts = lists.explode().value_counts(sort=False).sort_index()
-    missing = [genre for genre in highlight if genre not in counts.index]
+    listed = frame["genres"] if "genres" in frame else pd.Series("", frame.index)
+    listed = listed.map(lambda genres: genres if isinstance(genres, str) else ", ".join(genres))
+    frame = frame.assign(genres=listed)
+    names, data = _side_by_side(frame, ["title", "genres", "num_ratings"], ["x", "y"], panel)
+    genres, data["codes"] = _genre_codes(data["genres"])
+    missing = [genre for genre in highlight if genre not in set(genres["genre"])]
     if missing:
         raise ValueError(
-            f"highlight should hold genres of the movies. Received: {missing}. They have: "
-            f"{', '.join(counts.index)}."
+            f"highlight should hold genres of the items. Received: {missing}. They have: "
+            f"{', '.join(sorted(genres['genre']))}."
         )
+    lines = [
+        "colour: the first of the genres clicked at the left that the item has (SHIFT-click adds)",
+        "grey: items with none of them; ring: the title holds the text of the search box",
+    ]
+    box = {"input": "search", "name": "Find a title: ", "placeholder": "e.g. star wars"}
+    params = [alt.param(name="search", value="", bind=alt.binding(**box, debounce=150))]
+    parts = []
+    if len(genres):
+        parts.append(_genre_list(genres, highlight))
+    else:
+        lines = ["ring: the title holds the text of the search box"]
+        params.append(alt.param(name="clicked", value={}))
+    for number, name in enumerate(names):
+        chart = _one_map(data, number, (480, 420) if len(names) == 1 else (300, 300))
+        if isinstance(trust, str):
+            lines.append(trust)
+        else:
+            chart = chart.properties(title=_small(name, subtitle=trust[name]))
+        parts.append(chart)
+    title_ = alt.Title(title, subtitle=[subtitle, *lines] if subtitle else lines)
+    return alt.hconcat(*parts, title=title_).add_params(*params)
+
+
+def _genre_codes(genres: pd.Series) -> tuple[pd.DataFrame, list[str]]:
+    """The genres, most frequent first (genre, items, code), and each item's codes as one text."""
+    lists = [[genre for genre in text.split(", ") if genre] for text in genres]
+    counts = pd.Series([genre for each in lists for genre in each], dtype="str").value_counts()
     # A letter per genre: membership is one comparison of text, whatever the genres are called.
-    letters = {genre: chr(ord("A") + number) for number, genre in enumerate(counts.index)}
-    data["codes"] = ["".join(letters[genre] for genre in genres) for genres in lists]
-    data = data.drop(columns="movie_id")
-    genres = pd.DataFrame(
-        {"genre": counts.index, "movies": counts.to_numpy(), "code": list(letters.values())}
-    )
+    letters = {genre: chr(0x100 + number) for number, genre in enumerate(counts.index)}
+    frame = pd.DataFrame({"genre": letters.keys(), "items": [*counts], "code": letters.values()})
+    return frame, ["".join(letters[genre] for genre in each) for each in lists]
 
-    clicked = alt.selection_point(
-        name="clicked",
-        fields=["code"],
-        toggle="event.shiftKey",
-        **({"value": [{"code": letters[genre]} for genre in highlight]} if highlight else {}),
-    )
-    search = alt.param(
-        name="search",
-        value="",
-        bind=alt.binding(
-            input="search", name="Find a title: ", placeholder="e.g. star wars", debounce=150
-        ),
-    )
-    chosen = "(isArray(clicked.code) ? clicked.code : [])"
-    anything = f"length({chosen}) > 0"
-    found = "search != '' && indexof(lower(datum.title), lower(search)) >= 0"
 
-    def nth(field):
-        """Conditions on the place among the chosen genres, each with its colour."""
-        return [
-            {
-                "test": f"length({chosen}) > {place} && indexof({field}, {chosen}[{place}]) >= 0",
-                "value": color,
-            }
-            for place, color in enumerate(PALETTE)
-        ]
+def _by_place(code: str) -> list[dict[str, str]]:
+    """Conditions on the place of a code among the chosen genres, each with its colour."""
+    test = f"indexof({_CHOSEN}, {code})"
+    return [{"test": f"{test} == {place}", "value": c} for place, c in enumerate(PALETTE)]
 
-    member = f"test(regexp('[' + join({chosen}, '') + ']'), datum.codes)"
+
+def _genre_list(genres: pd.DataFrame, highlight: Sequence[str]) -> alt.LayerChart:
+    """The list of genres with their numbers of items, which takes the clicks."""
+    codes = genres.set_index("genre")["code"]
+    at_first = {"value": [{"code": codes[genre]} for genre in highlight]} if highlight else {}
+    clicked = alt.selection_point("clicked", fields=["code"], toggle="event.shiftKey", **at_first)
     rows = alt.Chart(genres).encode(
-        y=alt.Y("genre:N", title=None, sort=list(genres.sort_values("movies").genre[::-1])),
-        tooltip=["genre:N", "movies:Q"],
+        y=alt.Y("genre:N", title=None, sort=list(genres["genre"])), tooltip=["genre:N", "items:Q"]
     )
-    amounts = rows.mark_bar().encode(
-        x=alt.X("movies:Q", axis=None),
-        color={
-            "condition": [
-                *nth("datum.code"),
-                {"test": f"indexof({chosen}, datum.code) >= 0", "value": "black"},
-            ],
-            "value": MUTED,
-        },
-    )
-    numbers = rows.mark_text(align="left", dx=3, fontSize=11).encode(x="movies:Q", text="movies:Q")
+    chosen = {"test": f"indexof({_CHOSEN}, datum.code) >= 0", "value": "black"}
+    color = {"condition": [*_by_place("datum.code"), chosen], "value": MUTED}
+    amounts = rows.mark_bar().encode(x=alt.X("items:Q", axis=None), color=color)
+    numbers = rows.mark_text(align="left", dx=3, fontSize=11).encode(x="items:Q", text="items:Q")
     # What is clicked: the whole row, since the bar of a rare genre is a pixel wide.
     targets = rows.mark_rect(opacity=0, cursor="pointer").add_params(clicked)
-    listing = alt.layer(amounts, numbers, targets).properties(
-        width=90, height=16 * len(genres), title=alt.Title("Click: genre", fontSize=13, offset=6)
+    chart = alt.layer(amounts, numbers, targets)
+    return chart.properties(width=90, height=16 * len(genres), title=_small("Click: genre"))
+
+
+def _one_map(data: pd.DataFrame, number: int, size: tuple[int, int]) -> alt.LayerChart:
+    """One map: all points, those of the chosen genres, and rings and titles of some."""
+    x, y = f"x_{number}", f"y_{number}"
+    across, up = _padded(data[x]), _padded(data[y])
+    hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
+    base = alt.Chart(data).encode(
+        x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=across)),
+        y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=up)),
+        tooltip=[
+            *(["title:N", "genres:N"] if data["codes"].any() else ["title:N"]),
+            alt.Tooltip("num_ratings:Q", title="ratings"),
+        ],
     )
-    tooltip = ["title:N", "genres:N", alt.Tooltip("num_ratings:Q", title="ratings")]
+    anything = f"length({_CHOSEN}) > 0"
+    everything = base.mark_point(size=22).encode(
+        color={"condition": {"test": anything, "value": MUTED}, "value": ACCENT},
+        opacity={"condition": {"test": anything, "value": 0.4}, "value": 0.5},
+    )
+    # The first chosen genre that an item has: of all chosen codes, strike what it lacks.
+    first = f"replace(join({_CHOSEN}, ''), regexp('[^' + datum.codes + ']', 'g'), '')[0] || ''"
+    base = base.transform_calculate(first=first)
+    colored = base.transform_filter("datum.first != ''").mark_point(size=26, opacity=0.85)
+    colored = colored.encode(color={"condition": _by_place("datum.first"), "value": "black"})
+    found = "search != '' && indexof(lower(datum.title), lower(search)) >= 0"
+    rings = base.transform_filter(found).mark_point(size=90, filled=False, opacity=1)
+    rings = rings.encode(stroke=alt.value("black"), strokeWidth=alt.value(1.8))
+    titled = base.transform_filter(
+        f"search != '' ? {found} : (datum.first != '' || length({_CHOSEN}) == 0)"
+    )
+    leaders, *titles = _map_titles(titled, (x, y), (across, up), size)
+    chart = alt.layer(everything, colored, leaders, rings, *titles)
+    return chart.properties(width=size[0], height=size[1])
 
-    width, height = (480, 420) if panel is None else (300, 300)
 
-    def one_map(number, name):
-        x, y = f"x_{number}", f"y_{number}"
-        hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
-        (left, right), (bottom, top) = (_padded(data[column]) for column in (x, y))
-        base = alt.Chart(data).encode(
-            x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=[left, right])),
-            y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=[bottom, top])),
-        )
-        everything = base.mark_point(size=22).encode(
-            color={"condition": {"test": anything, "value": MUTED}, "value": ACCENT},
-            opacity={"condition": {"test": anything, "value": 0.4}, "value": 0.5},
-            tooltip=tooltip,
-        )
-        colored = (
-            base.transform_filter(f"{anything} && {member}")
-            .mark_point(size=26, opacity=0.85)
-            .encode(color={"condition": nth("datum.codes"), "value": "black"}, tooltip=tooltip)
-        )
-        matches = base.transform_filter(found)
-        rings = matches.mark_point(
-            size=90, filled=False, stroke="black", strokeWidth=1.8, opacity=1
-        ).encode(tooltip=tooltip)
-        # Titles are 15 pixels apart at least: pushed up just enough, pushed down just enough, and
-        # then the middle of both. Drawn towards the centre before, they can't leave the map.
-        line, middle = 15 * (top - bottom) / height, (top + bottom) / 2
-        labels = (
-            matches.transform_window(
-                rank="row_number()", sort=[alt.SortField("num_ratings", order="descending")]
-            )
-            .transform_filter("datum.rank <= 12")
-            .transform_joinaggregate(shown="count()")
-            .transform_calculate(
-                wanted=f"{middle} + (datum.{y} - {middle})"
-                f" * (1 - 15 * (datum.shown - 1) / {height})"
-            )
-            .transform_window(place="row_number()", sort=[alt.SortField("wanted")])
-            .transform_calculate(free=f"datum.wanted - datum.place * {line}")
-            .transform_window(
-                up="max(free)", frame=[None, 0], ignorePeers=True, sort=[alt.SortField("place")]
-            )
-            .transform_window(
-                down="min(free)", frame=[0, None], ignorePeers=True, sort=[alt.SortField("place")]
-            )
-            .transform_calculate(label=f"(datum.up + datum.down) / 2 + datum.place * {line}")
-        )
-        side = f"datum.{x} < {(left + right) / 2}"
-        place = {
-            "align": alt.expr(f"{side} ? 'left' : 'right'"),
-            "dx": alt.expr(f"{side} ? 9 : -9"),
-            "limit": width / 2 - 10,
-            "fontSize": 12,
-            "baseline": "middle",
-        }
-        leaders = labels.mark_rule(color="black", strokeWidth=0.8).encode(y2="label:Q")
-        titles = labels.encode(y="label:Q", text="title:N")
-        halo = titles.mark_text(stroke="white", strokeWidth=4, opacity=0.9, **place)
-        text = titles.mark_text(color="black", **place)
-        chart = alt.layer(everything, colored, leaders, rings, halo, text)
-        chart = chart.properties(width=width, height=height)
-        if panel is None:
-            return chart
-        return chart.properties(title=alt.Title(name, subtitle=trust[name], fontSize=13, offset=6))
-
-    rule = [
-        "colour: the first of the genres clicked at the left that the movie has (SHIFT-click adds)",
-        "grey: movies with none of them; ring: the title holds the text of the search box",
+def _map_titles(
+    chart: alt.Chart, fields: tuple[str, str], spans: Sequence[Sequence[float]], size: Sequence[int]
+) -> list[alt.Chart]:
+    """Titles of the most rated items of a chart: lines to them, their halo, and they."""
+    (x, y), (width, height), ((left, right), (bottom, top)) = fields, size, spans
+    most = alt.SortField("num_ratings", order="descending")
+    rank, place = alt.SortField("rank"), alt.SortField("place")
+    # Titles are 15 pixels apart at least: pushed up just enough, pushed down just enough, then
+    # the middle of both, within the map.
+    line = 15 * (top - bottom) / height
+    lowest = f"{bottom} + (datum.place - 1) * {line}"
+    highest = f"{top} - (datum.shown - datum.place) * {line}"
+    titled = (
+        chart.transform_calculate(group="search != '' ? '' : datum.first")
+        .transform_window(rank="row_number()", groupby=["group"], sort=[most])
+        .transform_window(row="row_number()", sort=[rank, most])
+        .transform_filter("datum.row <= (search != '' ? 12 : 8)")
+        .transform_joinaggregate(shown="count()")
+        .transform_window(place="row_number()", sort=[alt.SortField(y)])
+        .transform_calculate(free=f"datum.{y} - datum.place * {line}")
+        .transform_window(up="max(free)", frame=[None, 0], ignorePeers=True, sort=[place])
+        .transform_window(down="min(free)", frame=[0, None], ignorePeers=True, sort=[place])
+        .transform_calculate(middle=f"(datum.up + datum.down) / 2 + datum.place * {line}")
+        .transform_calculate(label=f"clamp(datum.middle, {lowest}, {highest})")
+    )
+    side = f"datum.{x} < {(left + right) / 2}"
+    style = {"fontSize": 12, "baseline": "middle", "limit": width / 2 - 10}
+    style["align"] = alt.expr(f"{side} ? 'left' : 'right'")
+    style["dx"] = alt.expr(f"{side} ? 9 : -9")
+    text = titled.encode(y="label:Q", text="title:N")
+    return [
+        titled.mark_rule(color="black", strokeWidth=0.8).encode(y2="label:Q"),
+        text.mark_text(stroke="white", strokeWidth=4, opacity=0.9, **style),
+        text.mark_text(color="black", **style),
     ]
-    lines = ([subtitle] if subtitle else []) + rule + ([] if panel else [trust[""]])
-    return (
-        alt.hconcat(listing, *[one_map(number, name) for number, name in enumerate(names)])
-        .add_params(search)
-        .properties(title=alt.Title(title, subtitle=lines))
-    )
 
 
-def _padded(column):
+def _padded(column: pd.Series) -> tuple[float, float]:
     """The ends of an axis, a little beyond the values."""
     lowest, highest = float(column.min()), float(column.max())
     pad = 0.03 * (highest - lowest) or 1.0
-    return round(lowest - pad, 3), round(highest + pad, 3)
-
-
-def _side_by_side(frame, shared, measured, panel, decimals):
-    """One row per movie: what panels share once, what they measure as `name_0`, `name_1`, ..."""
-    names = list(frame[panel].unique())
-    first = frame[frame[panel] == names[0]]
-    data = first[["movie_id", *shared]].reset_index(drop=True)
-    for number, name in enumerate(names):
-        part = frame[frame[panel] == name].set_index("movie_id")[measured].astype(float)
-        if part.index.has_duplicates or set(part.index) != set(data["movie_id"]):
-            raise ValueError(
-                f"Every {panel} should have each movie once. Received: {len(part)} rows with "
-                f"{part.index.nunique()} movies in {name!r}, {len(data)} rows in {names[0]!r}."
-            )
-        part = part.loc[data["movie_id"]].round(decimals).to_numpy()
-        data[[f"{column}_{number}" for column in measured]] = part
-    return names, data
-
-
-def tower(model, *, title, subtitle=""):
-    """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything.
-
-    Args:
-        model: a `SoftmaxModel`; only its dimensions are read.
-        title: what is seen, in words.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.LayerChart`.
-
-    Cost: O(layers) time and memory.
-    """
-    dim, num_items = model.embedding_dim, model.num_items
-    middle = (len(model.input_dims) - 1) / 2
-    steps = [("history x", f"[n, {num_items:,}]", middle), None]
-    width = sum(model.input_dims.values())
-    if len(model.input_dims) > 1:
-        steps.append(("concatenated", f"[n, {width}]", middle))
-    steps += [("hidden layer, relu", f"[n, {units}]", middle) for units in model.hidden_dims]
-    if len(steps) > 2:
-        steps.append(("psi(x), by a projection", f"[n, {dim}]", middle))
-    steps += [
-        ("scores: dot products with V", f"[n, {num_items:,}]", middle),
-        ("softmax: p(x)", f"[n, {num_items:,}]", middle),
-    ]
-    boxes, arrows, before = [], [], []
-    for level, step in enumerate(steps):
-        here = [step] if step else []
-        for place, (name, units) in enumerate(() if step else model.input_dims.items()):
-            text = "mean of V's rows" if name == "item" and model.tied else f"mean of {name}"
-            here.append((text, f"[n, {units}]", float(place)))
-        for text, shape, place in here:
-            boxes.append({"label": text, "shape": shape, "x": place, "y": -level})
-            arrows += [{"x": x, "y": 0.74 - level, "x2": place, "y2": 0.26 - level} for x in before]
-        before = [place for _, _, place in here]
-    frame = pd.DataFrame(boxes).assign(
-        left=lambda b: b["x"] - 0.46,
-        right=lambda b: b["x"] + 0.46,
-        low=lambda b: b["y"] - 0.26,
-        high=lambda b: b["y"] + 0.26,
-    )
-    reach = alt.Scale(domain=[min(-0.5, middle - 1.2), max(2 * middle + 0.5, middle + 1.2)])
-    x, y = alt.X("x:Q", axis=None, scale=reach), alt.Y("y:Q", axis=None)
-    boxed = alt.Chart(frame).mark_rect(cornerRadius=5, color="#e8f1f8", stroke=ACCENT)
-    boxed = boxed.encode(
-        x=alt.X("left:Q", axis=None, scale=reach),
-        x2="right:Q",
-        y=alt.Y("low:Q", axis=None),
-        y2="high:Q",
-    )
-    joined = (
-        alt.Chart(pd.DataFrame(arrows))
-        .mark_rule(color="#777")
-        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q")
-    )
-    text = alt.Chart(frame).encode(x=x, y=y)
-    return alt.layer(
-        joined,
-        boxed,
-        text.mark_text(dy=-7, fontSize=12).encode(text="label:N"),
-        text.mark_text(dy=9, fontSize=11, color="#555").encode(text="shape:N"),
-    ).properties(width=520, height=64 * len(steps), title=alt.Title(title, subtitle=subtitle))
-
-
-def norm_lab(movies, lists, curves, *, title, subtitle=""):
-    """A slider for alpha in the scores <u, v> / |v|^alpha, and what it does to one user's list.
-
-    Args:
-        movies: one row per movie: `movie_id`, `title`, `num_ratings`, `norm` (its length).
-        lists: one row per alpha and rank: `alpha`, `rank`, `movie_id`.
-        curves: one row per alpha, in equal steps: `alpha` and, for each measure, a column named as
-            the axis shall be.
-        title: what is seen, in words.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        An `altair.HConcatChart`: the list at the chosen alpha; the measures along all alphas with
-        the chosen one marked; norm against number of ratings, the list's movies coloured.
-
-    Cost: O(movies + rows of the lists and curves) time and memory.
-    """
-    alphas = sorted(curves["alpha"])
-    slider = alt.binding_range(
-        min=alphas[0], max=alphas[-1], step=round(alphas[1] - alphas[0], 4), name="alpha "
-    )
-    alpha = alt.param(name="alpha", value=alphas[0], bind=slider)
-    here = alt.expr.abs(alt.datum.alpha - alpha) < 1e-3
-    listed = lists[["alpha", "rank", "movie_id"]].merge(movies, on="movie_id")
-    listed["norm"] = listed["norm"].astype(float).round(3)
-    listed["line"] = [
-        f"{title} ({number})"
-        for title, number in zip(listed["title"], listed["num_ratings"], strict=True)
-    ]
-    names = alt.Chart(listed.drop(columns="movie_id")).transform_filter(here)
-    shown = names.mark_text(align="left", fontSize=12, limit=310).encode(
-        y=alt.Y("rank:O", title=None, axis=alt.Axis(domain=False, ticks=False)),
-        x=alt.value(4),
-        text="line:N",
-    )
-    shown = shown.properties(width=310, height=260, title="Top ten (number of ratings)")
-    steps = []
-    for measure in [name for name in curves if name != "alpha"]:
-        part = curves[["alpha", measure]].rename(columns={measure: "value"}).round(4)
-        base = alt.Chart(part).encode(
-            x=alt.X("alpha:Q", title="alpha", axis=alt.Axis(format=".1f")),
-            y=alt.Y("value:Q", title=measure, scale=alt.Scale(zero=False)),
-            tooltip=["alpha:Q", alt.Tooltip("value:Q", title=measure)],
-        )
-        dot = base.transform_filter(here).mark_circle(size=110, color=PALETTE[1], opacity=1)
-        steps.append(alt.layer(base.mark_line(color=ACCENT), dot).properties(width=190, height=62))
-    drawn = movies.assign(
-        norm=movies["norm"].astype(float).round(3), x=movies["num_ratings"].clip(lower=0.5)
-    )
-    places = {
-        "x": alt.X(
-            "x:Q",
-            title="ratings (log)",
-            scale=alt.Scale(type="log", nice=False),
-            axis=_COUNT_AXIS,
-        ),
-        "y": alt.Y("norm:Q", title="norm"),
-        "tooltip": ["title:N", "num_ratings:Q", "norm:Q"],
-    }
-    grey = alt.Chart(drawn[["title", "num_ratings", "norm", "x"]]).mark_circle(size=14, color=MUTED)
-    chosen = alt.Chart(
-        listed.assign(x=listed["num_ratings"].clip(lower=0.5))[
-            ["alpha", "title", "num_ratings", "norm", "x"]
-        ]
-    ).transform_filter(here)
-    chosen = chosen.mark_circle(size=70, color=PALETTE[1], opacity=1)
-    cloud = alt.layer(grey.encode(**places), chosen.encode(**places))
-    cloud = cloud.properties(width=230, height=260, title="Where these movies lie")
-    chart = alt.hconcat(shown, alt.vconcat(*steps), cloud).add_params(alpha)
-    return chart.properties(title=alt.Title(title, subtitle=subtitle))
+    return lowest - pad, highest + pad
