@@ -1,111 +1,207 @@
-"""What all trainable models share: the loop of `train`, optimizers that go on, the Keras hooks."""
+"""What all trainable models share: ids, the loop of `train`, files, and the hooks of Keras."""
 
+from __future__ import annotations
+
+import contextlib
 import os
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cfutils import _checks, _progress
+from cfutils import _checks, _progress, _tensors, ids
 from cfutils._files import replaced
 from cfutils._tensorflow import keras, tf
+from cfutils._tensors import ratings_tensor
+from cfutils.data import Dataset
 
-_LARGEST = 1e15  # of a rating: float32 still holds the sum of the squares of many
+__all__ = ["Alone", "TrainedModel", "check_archive", "ratings_tensor"]
+
+# What Keras would heed in a way of its own, or ignore.
+_REFUSED = {"y", "batch_size", "shuffle", "sample_weight", "class_weight", "validation_split"}
+_REFUSED |= {"validation_batch_size", "loss", "loss_weights", "metrics", "weighted_metrics"}
+
+
+class Alone:
+    """The one machine that trains, with all users; `distributed.Workers` is several.
+
+    Attributes:
+        index: this machine's number w.
+        size: the number of machines W; w has the users w, w + W, w + 2 W and so on.
+    """
+
+    index, size = 0, 1
+
+    def total(self, values: Any) -> np.ndarray:
+        """The sum over machines of an array that each of them has."""
+        return np.asarray(values)
+
+    def steps(self, step: Callable, counter: Any, *signature: Any) -> Callable[..., None]:
+        """Compile `step(number, *arguments)` into a function of (numbers, *arguments).
+
+        It takes a step for one after the other of the numbers, int32 [n], and counts them. The
+        signature is that of the arguments.
+        """
+
+        def several(numbers: Any, *arguments: Any) -> None:
+            def one(at: Any) -> tuple:
+                step(numbers[at], *arguments)
+                counter.assign_add(1)
+                return (at + 1,)
+
+            tf.while_loop(lambda at: at < tf.size(numbers), one, (0,), parallel_iterations=1)
+
+        # A concrete function: tracing one per model is meant, and TensorFlow would warn of it.
+        graph = tf.function(several, autograph=False).get_concrete_function(
+            tf.TensorSpec([None], tf.int32), *signature
+        )
+        return lambda numbers, *arguments: graph(tf.constant(numbers, tf.int32), *arguments)
 
 
 class TrainedModel(keras.Model):
-    """A Keras model with a loss of its own, trained by `_run` or by `fit` on ratings tensors.
+    """A Keras model with a loss of its own, trained on ratings by `_run` or by `fit`.
 
-    A subclass calls `_start` at the end of its constructor and defines `_variables()`, the list of
-    what an optimizer changes, `_loss_parts(tensor)`, tensors in the order of `_parts`, of which the
-    first is the loss that `fit` minimizes, `_row(measured)`, a dict for the history, and which of
-    its columns are the loss and the validation.
+    A subclass calls `_set_data` early in its constructor and `_start` at its end, and defines
+    `_loss_parts(tensor)`, tensors in the order of `_parts`; `fit` minimizes the first.
     """
 
-    _parts = ("loss",)
+    _parts: tuple[str, ...] = ("loss",)
     _objective = "loss"  # the column of the history that has to stay finite
-    _watched = "test_mse", "A_test"  # the column that `patience` watches, and where it comes from
+    _watched = "test_mse", "test"  # the column that `patience` watches, and the argument behind it
+    _any_users = False  # whether a row of ratings may be anybody's
 
-    def _start(self):
-        # In the scope of a strategy of several workers each does its share of a step.
-        self._strategy, self._worker, self._num_workers = _place()
-        # Saved with the model: training goes on in its epoch.
-        self._iteration = self._counter("iteration")
-        self._trackers = [keras.metrics.Mean(name) for name in self._parts]
-        self._steps, self._totals = None, {}
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(name=name, dtype="float32")  # whatever keras.config says
+
+    def _set_data(self, data: Dataset | tuple[int, int]) -> None:
+        known: dict[str, Any] = {}
+        if isinstance(data, Dataset):
+            known = {"users": data.users["user_id"], "items": data.items["item_id"]}
+            data = data.num_users, data.num_items
+        elif not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise ValueError(
+                "data should be a Dataset, or a pair (number of users, number of items). "
+                f"Received: {type(data).__name__}. load_ratings makes a Dataset of any table."
+            )
+        users, items = (_checks.positive_integer("data: a number", count) for count in data)
+        self.num_users, self.num_items = None if self._any_users else users, items
+        self._set_ids(known)
+
+    def _set_ids(self, known: dict[str, Any]) -> None:
+        texts = {name: ids.texts(known[name]) for name in known}
+        self.user_ids = None if self._any_users else texts.get("users")
+        self.item_ids = texts.get("items")
+
+    def _start(self) -> None:
+        self._workers = Alone()
+        self._iteration = self._counter("iteration")  # saved: training goes on in its epoch
+        self._trackers = [keras.metrics.Mean(name, dtype="float32") for name in self._parts]
+        self._steps: tuple[Any, Any] = (None, None)  # compiled for the last training: key, function
         self.built = True
 
-    def _set_ids(self, ids, num_users, num_items):
-        """Take the ids of the rows from a `MovieLens` or a saved model's configuration."""
-        self.user_ids = self.item_ids = None
-        if ids is None:
-            return
-        if not isinstance(ids, dict):
-            if not hasattr(ids, "users") or not hasattr(ids, "movies"):
-                raise ValueError(
-                    "ids should be the MovieLens frames that the model is for. Received: "
-                    f"{type(ids).__name__}. Pass what load_ratings or load_movielens returned."
-                )
-            ids = {"users": ids.users["original_id"], "items": ids.movies["original_id"]}
-        for name, rows in (("users", num_users), ("items", num_items)):
-            if rows is None:
-                continue
-            texts = _checks.texts(ids[name])
-            if len(texts) != rows or not texts.is_unique:
-                raise ValueError(
-                    f"ids should have {rows} {name}, as many as the model, with an id each. "
-                    f"Received: {len(texts)}, {texts.nunique()} of them different. Take num_users "
-                    "and num_items from the same data."
-                )
-            setattr(self, "user_ids" if name == "users" else "item_ids", texts)
-
-    def _ids_config(self):
-        known = {"users": self.user_ids, "items": self.item_ids}
-        return {name: ids.tolist() for name, ids in known.items() if ids is not None} or None
-
-    def _counter(self, name):
+    def _counter(self, name: str) -> Any:
         return self.add_weight((), "zeros", dtype="int64", trainable=False, name=name)
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, with the ids of users and items as texts."""
+        known = {"users": self.user_ids, "items": self.item_ids}
+        texts = {name: index.tolist() for name, index in known.items() if index is not None}
+        counts = {"num_users": self.num_users, "num_items": self.num_items}
+        return {"name": self.name, "ids": texts or None, **counts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TrainedModel:
+        """A new model of this configuration."""
+        config = dict(config)
+        known, users, items = (config.pop(name, None) for name in ("ids", "num_users", "num_items"))
+        model = cls((users or 1, items), **config)
+        model._set_ids(known or {})
+        return model
+
     @property
-    def iteration(self):
-        """Steps, sweeps and `fit` batches done so far."""
+    def iteration(self) -> int:
+        """Steps, sweeps and `fit` batches done so far; 0 for a model that is untrained."""
         return int(self._iteration.numpy())
 
-    def compile(self, optimizer="sgd", loss=None, jit_compile=False, **kwargs):
-        """Set the optimizer of `fit`; the loss is the model's own."""
-        if loss is not None:
-            raise ValueError(
-                f"loss should be None: the model's loss is fixed. Received: {loss!r}. The "
-                "arguments of the constructor shape it."
-            )
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+    def _tensor(self, name: str, ratings: Any, *, training: bool = True) -> tf.SparseTensor:
+        """Checked ratings [N, M]; [n, M], of SciPy too, where the rows may be anybody's."""
+        any_users = self._any_users or not training
+        if isinstance(ratings, Dataset):
+            return _tensors.of_model(self, ratings, any_users=any_users)
+        shape = (None if any_users else self.num_users, self.num_items)
+        return _tensors.canonical(name, ratings, shape, empty=not training)
 
-    def compile_from_config(self, config):
+    # The interface of Keras
+
+    def compile(
+        self, optimizer: Any = "sgd", loss: None = None, jit_compile: bool = False, **options: Any
+    ) -> None:
+        """Set the optimizer of `fit`; the loss is the model's own."""
+        _refuse(loss=loss, **options)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Set the optimizer again when a saved model is loaded."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self._variables())
+        self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """`keras.Model.fit` on a SparseTensor [N, M] (a step per epoch) or a dataset of them."""
-        kwargs = {"shuffle": False} | kwargs  # the one element of a dataset has no other order
-        return super().fit(
-            _as_dataset(x), *args, validation_data=_as_dataset(validation_data), **kwargs
-        )
+    def fit(self, x: Any, y: None = None, *, validation_data: Any = None, **options: Any) -> Any:
+        """`keras.Model.fit`; a step for each tensor of ratings, so one an epoch for a `Dataset`.
 
-    def evaluate(self, x=None, *args, **kwargs):
-        """`keras.Model.evaluate`: the loss and its parts on a SparseTensor or a dataset."""
-        return super().evaluate(_as_dataset(x), *args, **kwargs)
+        Args:
+            x: a `Dataset`, a `tf.SparseTensor`, or a tf.data dataset of whole SparseTensors.
+            y: None.
+            validation_data: as x, or None.
+            **options: those of Keras, but for what does not apply to ratings.
+
+        Raises:
+            ValueError: if `train` would refuse the ratings, or an option does not apply.
+        """
+        _refuse(y=y, **options)
+        faults: list[ValueError] = []
+        x = self._feed("x", x, faults)
+        if validation_data is not None:
+            validation_data = self._feed("validation_data", validation_data, faults)
+        if self.compiled and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        with _first_of(faults):  # the one element of a dataset has no other order
+            return super().fit(x, validation_data=validation_data, shuffle=False, **options)
+
+    def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
+        """`keras.Model.evaluate`: the loss and its parts on ratings, given as to `fit`."""
+        _refuse(y=y, **options)
+        faults: list[ValueError] = []
+        with _first_of(faults):
+            return super().evaluate(self._feed("x", x, faults), **options)
+
+    def _feed(self, name: str, x: Any, faults: list[ValueError]) -> tf.data.Dataset:
+        if getattr(x, "is_checked", False):  # Keras' fit calls evaluate with what it was given
+            return x
+        if isinstance(x, tf.data.Dataset):
+            shape = (None if self._any_users else self.num_users, self.num_items)
+            made = _tensors.checked_elements(name, x, shape, faults)
+        else:
+            made = tf.data.Dataset.from_tensors(self._tensor(name, x))
+        made.is_checked = True
+        return made
+
+    def _not_offered(self, *args: Any, **options: Any) -> None:
+        """Not offered: ratings would not be checked, or a model not be loaded again."""
+        raise NotImplementedError("Call train, fit, evaluate or save.")
+
+    train_on_batch = test_on_batch = export = _not_offered
 
     @property
-    def metrics(self):
-        """The trackers of the loss and its components."""
+    def metrics(self) -> list[Any]:
+        """The trackers of the loss and its parts."""
         return self._trackers
 
-    def train_step(self, data):
-        """One step of the optimizer on a SparseTensor of ratings, for `fit`."""
-        self._check_tensor(data)
-        variables = self._variables()
+    def train_step(self, data: tf.SparseTensor) -> dict[str, Any]:
+        """One step of the optimizer, for `fit`."""
+        variables = self.trainable_variables
         with tf.GradientTape() as tape:
             parts = self._loss_parts(data)
         gradients = tape.gradient(parts[0], [variable.value for variable in variables])
@@ -113,106 +209,61 @@ class TrainedModel(keras.Model):
         self._iteration.assign_add(1)
         return self._track(parts)
 
-    def test_step(self, data):
-        """The loss on a SparseTensor of ratings, for `evaluate`."""
-        self._check_tensor(data)
+    def test_step(self, data: tf.SparseTensor) -> dict[str, Any]:
+        """The loss and its parts, for `evaluate`."""
         return self._track(self._loss_parts(data))
 
-    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
-        """`keras.Model.save`; a `.keras` file is at every moment whole, the old or the new one."""
-        name = os.fspath(filepath)
-        if not name.endswith(".keras") or zipped is False or "://" in name:
-            return super().save(filepath, overwrite, zipped, **kwargs)
-        if _may_write(name, overwrite):
-            with replaced(name) as scratch:
-                super().save(scratch, True, zipped, **kwargs)
-
-    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
-        """`keras.Model.save_weights`; a file is at every moment whole, the old or the new one."""
-        name = os.fspath(filepath)
-        if not name.endswith(".weights.h5") or max_shard_size is not None or "://" in name:
-            return super().save_weights(filepath, overwrite, max_shard_size)
-        if _may_write(name, overwrite):
-            with replaced(name) as scratch:
-                super().save_weights(scratch)
-
-    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
-        """`keras.Model.load_weights`; where it raises, the model is as it was.
-
-        Raises:
-            ValueError: If the file is not whole, or a table in it has another shape.
-        """
-        state = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
-        before = [variable.numpy() for variable in state]
-        try:
-            if str(filepath).endswith(".keras"):
-                with zipfile.ZipFile(filepath) as archive:
-                    altered = archive.testzip()
-                if altered:
-                    raise zipfile.BadZipFile(f"the checksum of {altered} is another")
-            super().load_weights(filepath, skip_mismatch, **kwargs)
-        except BaseException as error:
-            self._restore(state, before)
-            if isinstance(error, FileNotFoundError):
-                raise
-            if isinstance(error, (OSError, KeyError, zipfile.BadZipFile)):
-                raise ValueError(
-                    f"filepath should be a whole .keras or .weights.h5 file. Received: {filepath}, "
-                    f"{error}. The model is as it was; take another copy of the file."
-                ) from error
-            raise
-
-    def load_own_variables(self, store):
-        """What Keras calls to fill the tables from a file: all of them, or none."""
-        for number, variable in enumerate(self.weights):
-            expected = list(variable.shape)
-            received = list(store[str(number)].shape) if str(number) in store else "nothing"
-            if received != expected:
-                raise ValueError(
-                    f"{variable.name} should have the model's shape {expected}. Received: "
-                    f"{received} in the file. Make the model with the arguments of the one that "
-                    "was saved, or load that one: keras.saving.load_model."
-                )
-        super().load_own_variables(store)
-
-    def _check_tensor(self, data):
-        if not isinstance(data, tf.SparseTensor):
-            raise ValueError(
-                f"x should be a SparseTensor or a dataset of them. Received: {type(data)}. See "
-                "ratings_tensor."
-            )
-
-    def _track(self, parts):
+    def _track(self, parts: Any) -> dict[str, Any]:
         for tracker, part in zip(self._trackers, parts, strict=True):
             tracker.update_state(part)
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
-    def _over_workers(self, step):
-        """A step that each worker takes with its own share; the optimizer adds up the gradients."""
-        if self._strategy is None:
-            return step
-        return lambda *arguments: self._strategy.run(step, arguments)
+    # Files
 
-    def _sum_over_workers(self, values):
-        """The sum of an array that each worker has, NumPy; the array itself if there is only one.
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
+        """Save the model, with its ids and its optimizer, in a .keras file.
 
-        Time and memory O(size of the array).
+        The file is at every moment whole, the old or the new one. `load_model` reads it.
+
+        Raises:
+            ValueError: if the name does not end in .keras; nothing is touched then.
+            FileExistsError: if the file is there and `overwrite` is False.
         """
-        values = np.asarray(values)
-        if self._strategy is None:
-            return values
+        with _replaced(filepath, ".keras", overwrite) as scratch:
+            super().save(scratch)
 
-        def total(mine):
-            mine = tf.identity(mine)  # on the worker's device
-            return tf.distribute.get_replica_context().all_reduce("SUM", mine)
+    def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
+        """Save the numbers alone in a .weights.h5 file, as `save` does."""
+        with _replaced(filepath, ".weights.h5", overwrite) as scratch:
+            super().save_weights(scratch)
 
-        if values.dtype not in self._totals:
-            step = tf.function(self._over_workers(total), autograph=False, reduce_retracing=True)
-            self._totals[values.dtype] = step
-        return self._totals[values.dtype](tf.constant(values)).numpy()
+    def load_weights(self, filepath: str | os.PathLike, **options: Any) -> None:
+        """Take the numbers of a .keras or .weights.h5 file.
 
-    def _set_optimizer(self, optimizer, learning_rate):
+        Raises, and leaves the model as it was:
+            ValueError: if the file is not whole, or of a model with other tables.
+        """
+        state = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
+        before = [variable.numpy() for variable in state]
+        try:
+            if os.fspath(filepath).endswith(".keras"):
+                check_archive(filepath)
+            super().load_weights(filepath, **options)
+        except BaseException as error:
+            _restore(state, before)
+            if isinstance(error, FileNotFoundError) or not isinstance(error, Exception):
+                raise
+            raise ValueError(
+                "filepath should be a whole .keras or .weights.h5 file of a model like this one. "
+                f"Received: {filepath}: {error} The model is as it was; take another file."
+            ) from error
+
+    # Training
+
+    def _set_optimizer(self, optimizer: Any, learning_rate: float | None) -> None:
         """Go on with the optimizer at hand if the one asked for is configured alike."""
+        if learning_rate is not None:
+            learning_rate = _checks.finite("learning_rate", learning_rate, positive=True)
         asked = keras.optimizers.get(optimizer)
         if not self.compiled or asked is not self.optimizer:
             kind, rate = _configuration(asked)
@@ -222,175 +273,154 @@ class TrainedModel(keras.Model):
             elif learning_rate is None:
                 learning_rate = rate
         if learning_rate is not None:
-            if not np.isfinite(learning_rate) or learning_rate <= 0:
-                raise ValueError(
-                    f"learning_rate should be positive and finite. Received: {learning_rate}."
-                )
-            self.optimizer.learning_rate = float(learning_rate)
+            self.optimizer.learning_rate = learning_rate
         if not self.optimizer.built:
-            self.optimizer.build(self._variables())
+            self.optimizer.build(self.trainable_variables)
 
     def _run(
-        self,
-        advance,
-        measured,
-        validation,
-        num_iterations,
-        eval_every,
-        patience,
-        progress,
-        advice,
+        self, advance, measure, *, advice, validated, num_iterations, eval_every, patience, progress
     ):
         """Advance, record, keep the best: the loop that all solvers share.
 
-        `advance(steps)` does that many steps or fewer and returns how many; `_row(measured)` is
-        what a row of the history says of the model.
+        `advance(steps)` does that many steps or fewer and returns how many; `measure()` is what a
+        row of the history says of the model; `advice` helps where the loss is no longer finite.
         """
         num_iterations = _checks.positive_integer("num_iterations", num_iterations)
         eval_every = _checks.positive_integer("eval_every", eval_every)
-        watched, source = self._watched
-
-        def row(seconds):
-            return {"iteration": self.iteration, "seconds": seconds} | self._row(measured)
-
+        column, argument = self._watched
         if patience is not None:
             patience = _checks.positive_integer("patience", patience)
-            if validation is None:
+            if not validated:
                 raise ValueError(
-                    f"{source} should hold validation ratings if patience is given. Received: None."
+                    f"{argument} should hold validation ratings if patience is given. Received: "
+                    "None."
                 )
-        # Whatever changes: tables, the state of the optimizer, and the counters.
-        state = [*self._variables(), *(w for w in self.weights if w.dtype == "int64")]
-        state += self.optimizer.variables if self.compiled else []
-        good = [variable.numpy() for variable in state]
-        start = row(0.0)
-        history = [start] if self.iteration == 0 else []
-        best, worse, done, seconds = (start[watched], patience and good), 0, 0, 0.0
-        bar = _progress.bar(num_iterations, "it", progress)
-        with bar:
-            try:
-                while done < num_iterations:
-                    target = min(num_iterations, done + eval_every)
-                    while done < target:
-                        started = time.perf_counter()
-                        steps = advance(target - done)
-                        seconds += time.perf_counter() - started
-                        done += steps
-                        bar.update(steps)
-                    reached = row(seconds)
-                    loss = reached[self._objective]
-                    if not np.isfinite(loss):
-                        raise FloatingPointError
-                    if good is best[1]:
-                        good = [variable.numpy() for variable in state]
-                    else:  # of large tables there is no room for more copies than these
-                        for place, variable in enumerate(state):
-                            good[place] = variable.numpy()
-                    history.append(reached)
-                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                    if patience is not None:
-                        if reached[watched] < best[0]:
-                            best, worse = (reached[watched], good), 0
-                        else:
-                            worse += 1
-                            if worse == patience:
-                                break
-            except (FloatingPointError, tf.errors.InvalidArgumentError) as error:
-                if not isinstance(error, FloatingPointError) and "Cholesky" not in str(error):
-                    raise
-                at = self.iteration
-                self._restore(state, good)
-                raise FloatingPointError(
-                    f"The loss should stay finite. Received: a loss or solution that is not, "
-                    f"between iterations {self.iteration} and {at}. {advice} The model has its "
-                    f"weights of iteration {self.iteration}."
-                ) from error
-            except KeyboardInterrupt as error:
-                error.add_note(
-                    f"The model keeps its {self.iteration} iterations; train again to go on."
-                )
-                raise
-        if patience is not None:
-            self._restore(state, best[1])
+        kept = _Kept(self, column if patience else None)
+        start = measure()
+        kept.lowest = start[column]
+        history = [] if self.iteration else [{"iteration": 0, "seconds": 0.0} | start]
+        done, seconds = 0, 0.0
+        with _progress.bar(num_iterations, "it", progress) as bar, kept.guarded(self, advice):
+            while done < num_iterations and kept.worse != patience:
+                target = min(num_iterations, done + eval_every)
+                while done < target:
+                    started = time.perf_counter()
+                    steps = advance(target - done)
+                    seconds += time.perf_counter() - started
+                    done += steps
+                    bar.update(steps)
+                row = measure()
+                if not np.isfinite(row[self._objective]):
+                    raise FloatingPointError
+                history.append({"iteration": self.iteration, "seconds": seconds} | row)
+                kept.keep(row)
+                bar.set_postfix(loss=f"{row[self._objective]:.4f}", refresh=False)
+        if patience:
+            _restore(kept.state, kept.best)
         return pd.DataFrame(history)
 
-    @staticmethod
-    def _restore(state, values):
-        for variable, value in zip(state, values, strict=True):
-            variable.assign(value)
 
+class _Kept:
+    """The last finite state of a model in training and, where a column is watched, the best one."""
 
-def _place():
-    """The strategy in scope if it joins several machines, which worker this is, and of how many."""
-    strategy = tf.distribute.get_strategy()
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return None, 0, 1
-    resolver, count = strategy.cluster_resolver, strategy.num_replicas_in_sync
-    jobs = resolver.cluster_spec().as_dict()
-    if sum(map(len, jobs.values())) != count or not set(jobs) <= {"chief", "worker"}:
-        raise ValueError(
-            "TF_CONFIG should name workers with one device each. Received: "
-            f"{count} devices in {jobs}. Set CUDA_VISIBLE_DEVICES to one device per worker."
-        )
-    first = len(jobs.get("chief", ())) if resolver.task_type == "worker" else 0
-    return strategy, first + resolver.task_id, count
+    def __init__(self, model: TrainedModel, column: str | None) -> None:
+        # Whatever changes: tables, the counters, and the state of the optimizer.
+        counters = [each for each in model.non_trainable_variables if each.dtype == "int64"]
+        self.state = [*model.trainable_variables, *counters]
+        self.state += model.optimizer.variables if model.compiled else []
+        self.good = [variable.numpy() for variable in self.state]
+        self.column, self.best = column, column and self.good
+        self.lowest, self.worse = np.inf, 0
 
+    def keep(self, row: dict[str, float]) -> None:
+        """The state is that of a finite row of the history."""
+        if self.good is self.best:
+            self.good = [variable.numpy() for variable in self.state]
+        else:  # of large tables there is no room for more copies than these
+            for place, variable in enumerate(self.state):
+                self.good[place] = variable.numpy()
+        if self.column is not None:
+            self.worse += 1
+            if row[self.column] < self.lowest:
+                self.lowest, self.best, self.worse = row[self.column], self.good, 0
 
-def observed(name, tensor, shape):
-    """A ratings tensor as checked user ids, item ids (int32) and values, in canonical order.
-
-    `shape` is what the tensor's should be; where it says None any number will do.
-    """
-    if not isinstance(tensor, tf.SparseTensor):
-        raise ValueError(
-            f"{name} should be a tf.SparseTensor. Received: {type(tensor)}. See ratings_tensor."
-        )
-    pairs = zip(tensor.shape, shape, strict=True)
-    shape = tuple(received if wanted is None else wanted for received, wanted in pairs)
-    if tuple(tensor.shape) != shape:
-        raise ValueError(
-            f"{name} should have the model's shape {shape}. Received: {tuple(tensor.shape)}."
-        )
-    indices, values = tensor.indices.numpy(), tensor.values.numpy().astype(np.float32)
-    if not len(values) or not (np.abs(values) < _LARGEST).all():  # neither is NaN
-        raise ValueError(
-            f"{name} should hold at least one rating, all finite and of a size below "
-            f"{_LARGEST:g}. Received: {values[:5]}..."
-        )
-    if indices.min() < 0 or (indices.max(axis=0) >= shape).any():
-        raise ValueError(
-            f"{name} should have indices below {shape}. Received: up to {indices.max(axis=0)}."
-        )
-    keys = indices[:, 0] * shape[1] + indices[:, 1]
-    steps = np.diff(keys)
-    if (steps <= 0).any():
-        order = np.argsort(keys)
-        indices, values, steps = indices[order], values[order], np.diff(keys[order])
-        if (steps == 0).any():
-            raise ValueError(
-                f"{name} should hold each pair once. Received: pair "
-                f"{tuple(indices[np.argmin(steps)].tolist())} twice."
+    @contextlib.contextmanager
+    def guarded(self, model: TrainedModel, advice: str) -> Iterator[None]:
+        """Go back to the last finite state where the loss is no longer finite, and say so."""
+        try:
+            yield
+        except (FloatingPointError, tf.errors.InvalidArgumentError) as error:
+            if not isinstance(error, FloatingPointError) and "Cholesky" not in str(error):
+                raise
+            at = model.iteration
+            _restore(self.state, self.good)
+            raise FloatingPointError(
+                "The loss should stay finite. Received: a loss or solution that is not, between "
+                f"iterations {model.iteration} and {at}. {advice} Or bring the ratings to a scale "
+                f"of about 1 to 5. The model has its weights of iteration {model.iteration}."
+            ) from error
+        except KeyboardInterrupt as error:
+            error.add_note(
+                f"The model keeps its {model.iteration} iterations; call again to go on."
             )
-    users, items = indices.T.astype(np.int32)
-    return users, items, values
+            raise
 
 
-def _may_write(path, overwrite):
-    if overwrite or not os.path.exists(path):
-        return True
-    from keras.src.utils.io_utils import ask_to_proceed_with_overwrite  # as Keras asks itself
+def check_archive(path: str | os.PathLike) -> None:
+    """Refuse a .keras file that is not whole; zip files carry checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is cut off, or no .keras file ({error}).") from error
+    if altered:
+        raise ValueError(f"its part {altered} was altered.")
 
-    return ask_to_proceed_with_overwrite(path)
+
+@contextlib.contextmanager
+def _replaced(filepath: str | os.PathLike, ending: str, overwrite: bool) -> Iterator[Any]:
+    name = os.fspath(filepath)
+    if not name.endswith(ending) or "://" in name:
+        raise ValueError(
+            f"filepath should be a local file name that ends in {ending}. Received: {name!r}. "
+            "Nothing was written."
+        )
+    if not overwrite and os.path.exists(name):
+        raise FileExistsError(f"filepath should be new if overwrite is False. Received: {name!r}.")
+    with replaced(name) as scratch:
+        yield scratch
 
 
-def _configuration(optimizer):
+@contextlib.contextmanager
+def _first_of(faults: list[ValueError]) -> Iterator[None]:
+    """Raise what a check inside of a dataset found, in the place of what TensorFlow makes of it."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if faults:
+            raise faults[0] from None
+        raise
+
+
+def _refuse(**options: Any) -> None:
+    for name in _REFUSED.intersection(options):
+        if options[name] is not None:
+            raise ValueError(
+                f"{name} should not be given: the loss is the model's own, over all ratings of x "
+                f"at once. Received: {type(options[name]).__name__}. Leave it out."
+            )
+
+
+def _restore(state: list[Any], values: list[np.ndarray]) -> None:
+    for variable, value in zip(state, values, strict=True):
+        variable.assign(value)
+
+
+def _configuration(optimizer: Any) -> tuple[Any, float | None]:
     """What must agree for two optimizers to share their state, and the learning rate beside it."""
     serialized = keras.saving.serialize_keras_object(optimizer)
     config = {key: value for key, value in serialized["config"].items() if key != "name"}
     # A schedule is part of what must agree, a plain number is not.
-    rate = None if isinstance(config["learning_rate"], dict) else config.pop("learning_rate")
+    schedule = isinstance(config.get("learning_rate"), dict)
+    rate = None if schedule else config.pop("learning_rate", None)
     return (serialized["class_name"], config), rate
-
-
-def _as_dataset(x):
-    return tf.data.Dataset.from_tensors(x) if isinstance(x, tf.SparseTensor) else x
