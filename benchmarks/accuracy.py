@@ -7,6 +7,7 @@ fold on a tenth of its training ratings. Surprise's SVD and SVD++ have their def
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import time
@@ -14,35 +15,34 @@ import time
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold
-from surprise import SVD, Dataset, Reader, SVDpp
+from surprise import SVD, Reader, SVDpp
+from surprise import Dataset as SurpriseDataset
 
 from cfutils.baselines import fit_biases
-from cfutils.data import load_movielens, split_ratings
-from cfutils.factorization import CFModel, ratings_tensor
+from cfutils.factorization import CFModel
 from cfutils.metrics import mean_interval, verdict
+from cfutils.movielens import load_movielens
 
 DATA = load_movielens()
-N, M = DATA.num_users, DATA.num_items
 GRID = list(itertools.product((30, 100), (0.15, 0.2, 0.25, 0.3)))
-COLUMNS = ["user_id", "movie_id", "rating"]
+COLUMNS = ["user_num", "item_num", "rating"]
 
 
 def baseline(train):
-    mean, users, movies = fit_biases(train, N, M)
-    return lambda ratings: mean + users[ratings["user_id"]] + movies[ratings["movie_id"]]
+    mean, users, items = fit_biases(train)
+    return lambda data: mean + users[data.ratings["user_num"]] + items[data.ratings["item_num"]]
 
 
 def fitted(train, test, dim, l2):
     base = baseline(train)
-    left = train.assign(rating=train["rating"] - base(train))
-    model = CFModel(N, M, dim, l2_coeff=l2, seed=0)
-    model.train_als(ratings_tensor(left, N, M), num_iterations=5, eval_every=5)
-    taste = model.user_embeddings[test["user_id"]] * model.item_embeddings[test["movie_id"]]
-    return base(test) + taste.sum(axis=1)
+    left = train.ratings.assign(rating=train.ratings["rating"] - base(train))
+    model = CFModel(DATA, dim, l2_coeff=l2, seed=0)
+    model.train_als(dataclasses.replace(train, ratings=left), num_iterations=5, eval_every=5)
+    return base(test) + model.predict(test.ratings[["user_num", "item_num"]])
 
 
 def ours(train, test):
-    fit, validation = split_ratings(train, seed=0)
+    fit, validation = train.split(seed=0)
     reached = {s: rmse(fitted(fit, validation, *s), validation) for s in GRID}
     started = time.perf_counter()
     guesses = fitted(train, test, *min(reached, key=reached.get))
@@ -52,10 +52,12 @@ def ours(train, test):
 def surprise(algorithm):
     def run(train, test):
         reader = Reader(rating_scale=(1, 5))
-        trainset = Dataset.load_from_df(train[COLUMNS], reader).build_full_trainset()
+        trainset = SurpriseDataset.load_from_df(
+            train.ratings[COLUMNS], reader
+        ).build_full_trainset()
         started = time.perf_counter()
         model = algorithm(random_state=0).fit(trainset)
-        pairs = zip(test["user_id"], test["movie_id"], strict=True)
+        pairs = zip(test.ratings["user_num"], test.ratings["item_num"], strict=True)
         guesses = np.array([model.predict(user, movie).est for user, movie in pairs])
         return guesses, time.perf_counter() - started
 
@@ -72,7 +74,9 @@ def plain(guess):
 
 
 METHODS = {
-    "global mean": plain(lambda train: lambda test: np.full(len(test), train["rating"].mean())),
+    "global mean": plain(
+        lambda train: lambda test: np.full(len(test.ratings), train.ratings["rating"].mean())
+    ),
     "user and movie bias": plain(baseline),
     "ours": ours,
     "Surprise SVD": surprise(SVD),
@@ -81,7 +85,7 @@ METHODS = {
 
 
 def rmse(guesses, test):
-    return float(np.sqrt(np.mean((np.clip(guesses, 1, 5) - test["rating"]) ** 2)))
+    return float(np.sqrt(np.mean((np.clip(guesses, 1, 5) - test.ratings["rating"]) ** 2)))
 
 
 def main():
@@ -92,7 +96,9 @@ def main():
     rows = []
     folds = KFold(options.folds, shuffle=True, random_state=0).split(DATA.ratings)
     for fold, (kept, left_out) in enumerate(folds):
-        train, test = DATA.ratings.iloc[kept], DATA.ratings.iloc[left_out]
+        train, test = (
+            dataclasses.replace(DATA, ratings=DATA.ratings.iloc[rows]) for rows in (kept, left_out)
+        )
         for name, method in METHODS.items():
             guesses, seconds = method(train, test)
             rows.append({"name": name, "fold": fold, "rmse": rmse(guesses, test), "s": seconds})

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from cfutils.data import Dataset
+
 # Users and movies of the MovieLens sets of that many ratings.
 SIZES = {
     100_000: (943, 1682),
@@ -23,7 +25,7 @@ def synthetic_ratings(num_ratings, seed=0):
     """Random ratings with power-law popularity of movies and log-normal activity of users.
 
     Returns:
-        The frame (user_id, movie_id, rating), sorted and without duplicates, N and M.
+        A `Dataset`, its ratings sorted.
     """
     num_users, num_items = SIZES[num_ratings]
     rng = np.random.default_rng(seed)
@@ -38,8 +40,18 @@ def synthetic_ratings(num_ratings, seed=0):
         keys = np.unique(np.concatenate([keys, users * num_items + rng.permutation(items)]))
     keys = np.sort(rng.choice(keys, num_ratings, replace=False))
     ratings = rng.integers(1, 6, num_ratings).astype(np.float32)
-    columns = {"user_id": keys // num_items, "movie_id": keys % num_items, "rating": ratings}
-    return pd.DataFrame(columns), num_users, num_items
+    columns = {"user_num": keys // num_items, "item_num": keys % num_items, "rating": ratings}
+    return dataset(pd.DataFrame(columns), num_users, num_items)
+
+
+def dataset(ratings, num_users, num_items):
+    """A `Dataset` of ratings by row numbers, which are the ids as well."""
+    users, items = np.arange(num_users), np.arange(num_items)
+    return Dataset(
+        users=pd.DataFrame({"user_id": users}),
+        items=pd.DataFrame({"item_id": items, "title": items.astype(str)}),
+        ratings=ratings,
+    )
 
 
 def clock(function):

@@ -46,7 +46,7 @@ def main():
 
 
 def measure(method):
-    from cfutils._tensorflow import tf
+    from cfutils import tf
     from cfutils.losses import sparse_mean_squared_error
 
     def value_and_gradients(matrix, tables):

@@ -18,17 +18,16 @@ import scipy.sparse
 from implicit.als import AlternatingLeastSquares
 
 from cfutils.baselines import ease_scores, popularity_scores
-from cfutils.data import load_movielens, split_ratings
-from cfutils.factorization import CFModel, ratings_tensor
-from cfutils.metrics import interactions, mean_interval, ranking_metrics, verdict
+from cfutils.factorization import CFModel
+from cfutils.metrics import mean_interval, ranking_metrics, verdict
+from cfutils.movielens import load_movielens
 
 DATA = load_movielens()
-N, M = DATA.num_users, DATA.num_items
 
 
 def ours(train, seed, embedding_dim, l2, gravity):
-    model = CFModel(N, M, embedding_dim, l2_coeff=l2, gravity_coeff=gravity, seed=seed)
-    model.train_als(ratings_tensor(train, N, M), num_iterations=12, eval_every=12)
+    model = CFModel(train, embedding_dim, l2_coeff=l2, gravity_coeff=gravity, seed=seed)
+    model.train_als(train, num_iterations=12, eval_every=12)
     return model.user_embeddings @ model.item_embeddings.T
 
 
@@ -37,17 +36,17 @@ def implicit_als(train, seed, factors, regularization, alpha):
         factors=factors, regularization=regularization, alpha=alpha, iterations=15,
         random_state=seed,
     )  # fmt: skip
-    histories = scipy.sparse.csr_matrix(interactions(train, N, M, binary=False))
+    histories = scipy.sparse.csr_matrix(train.interactions(binary=False))
     model.fit(histories, show_progress=False)
     return model.user_factors @ model.item_factors.T
 
 
 def ease(train, seed, l2):
-    return ease_scores(train, N, M, l2=l2, binary=False)
+    return ease_scores(train, l2=l2, binary=False)
 
 
 def popularity(train, seed):
-    return popularity_scores(train, N, M)
+    return popularity_scores(train)
 
 
 METHODS = {
@@ -68,8 +67,8 @@ def main():
     options = parser.parse_args()
     rows = []
     for seed in range(options.splits):
-        train, test = split_ratings(DATA.ratings, seed=seed)
-        fit, validation = split_ratings(train, seed=seed)
+        train, test = DATA.split(seed=seed)
+        fit, validation = train.split(seed=seed)
         for name, (method, settings) in METHODS.items():
             chosen = max(
                 settings, key=lambda setting: ndcg(method(fit, seed, *setting), fit, validation)
@@ -87,7 +86,7 @@ def main():
 
 
 def ndcg(scores, train, test):
-    return ranking_metrics(scores, train, test, M)["ndcg"].mean()
+    return ranking_metrics(scores, train, test)["ndcg"].mean()
 
 
 if __name__ == "__main__":

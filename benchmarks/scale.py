@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.common import SIZES, Report, clock, peak_mib, run_apart, synthetic_ratings
+from benchmarks.common import SIZES, Report, clock, dataset, peak_mib, run_apart, synthetic_ratings
 from benchmarks.training import DIM, implicit_sweeps, numba_step, our_sweeps
 
 BATCHES = 25  # per epoch
@@ -25,11 +25,10 @@ RATE = 0.1
 
 
 def load(path):
-    """The frame of a size, and N and M."""
+    """The `Dataset` of a size."""
     table = np.load(path)
-    columns = ("user_id", "movie_id", "rating")
-    num_users, num_items = SIZES[len(table)]
-    return pd.DataFrame({name: table[name] for name in columns}), num_users, num_items
+    frame = pd.DataFrame({name: table[name] for name in table.dtype.names})
+    return dataset(frame, *SIZES[len(table)])
 
 
 def save(path, num_ratings):
@@ -42,13 +41,13 @@ def save(path, num_ratings):
     import pyarrow.parquet
 
     path = Path(path)
-    frame, _, _ = synthetic_ratings(num_ratings)
-    dtype = [("user_id", "i4"), ("movie_id", "i4"), ("rating", "f4")]
+    frame = synthetic_ratings(num_ratings).ratings
+    dtype = [("user_num", "i4"), ("item_num", "i4"), ("rating", "f4")]
     table = np.empty(num_ratings, dtype)
     for name in table.dtype.names:
         table[name] = frame[name]
     np.save(path, table)
-    columns = {"user_id": 3 * table["user_id"] + 1, "item_id": 7 * table["movie_id"] + 5}
+    columns = {"user_id": 3 * table["user_num"] + 1, "item_id": 7 * table["item_num"] + 5}
     written = pyarrow.table(columns | {"rating": table["rating"]})
     pyarrow.csv.write_csv(written, path.with_suffix(".csv"))
     pyarrow.parquet.write_table(written, path.with_suffix(".parquet"))
@@ -64,7 +63,7 @@ def tensor(path):
     """Our ratings tensor; the frame is let go."""
     from cfutils.factorization import ratings_tensor
 
-    return ratings_tensor(*load(path))
+    return ratings_tensor(load(path))
 
 
 def our_epochs(path, epochs, optimizer, rate):
@@ -73,7 +72,7 @@ def our_epochs(path, epochs, optimizer, rate):
 
     A = tensor(path)
     batch_size = -(-len(A.values) // BATCHES)
-    history = CFModel(*A.shape, DIM).train(
+    history = CFModel(A.shape, DIM).train(
         A,
         num_iterations=(epochs + 1) * BATCHES,
         learning_rate=rate,
@@ -89,7 +88,7 @@ def our_steps(path, steps):
     from cfutils.factorization import CFModel
 
     A = tensor(path)
-    history = CFModel(*A.shape, DIM).train(A, num_iterations=steps + 1, eval_every=1)
+    history = CFModel(A.shape, DIM).train(A, num_iterations=steps + 1, eval_every=1)
     return history["seconds"].diff().dropna().tolist()[1:]
 
 
@@ -97,20 +96,21 @@ def our_rankings(path, _):
     """Seconds to rank all movies for every user who has ratings: ten best, known ones left out."""
     from cfutils.metrics import rank_candidates
 
-    train, num_users, num_items = load(path)
+    train = load(path)
     rng = np.random.default_rng(0)
-    tables = tuple(rng.normal(size=(n, DIM)).astype(np.float32) for n in (num_users, num_items))
-    users = np.arange(num_users)
-    return [clock(lambda: rank_candidates(tables, train, users, num_items))]
+    sizes = train.num_users, train.num_items
+    tables = tuple(rng.normal(size=(n, DIM)).astype(np.float32) for n in sizes)
+    return [clock(lambda: rank_candidates(tables, train))]
 
 
 def numba_epochs(path, epochs):
     """Seconds of each epoch of the parallel loops, batches sorted by user and by item before."""
     import numba
 
-    train, num_users, num_items = load(path)
-    users, items = (train[name].to_numpy(np.int32) for name in ("user_id", "movie_id"))
-    ratings = train["rating"].to_numpy(np.float32)
+    train = load(path)
+    num_users, num_items, table = train.num_users, train.num_items, train.ratings
+    users, items = (table[name].to_numpy(np.int32) for name in ("user_num", "item_num"))
+    ratings = table["rating"].to_numpy(np.float32)
     order, starts = deal(users, len(ratings))
     rng = np.random.default_rng(0)
     U, V = (rng.normal(0, 0.05, (n, DIM)).astype(np.float32) for n in (num_users, num_items))
@@ -162,17 +162,18 @@ def numba_epochs(path, epochs):
 
 def numba_steps(path, steps):
     """Seconds of each full-batch step of the parallel loops but the first."""
-    step = numba_step(*load(path), DIM, RATE)
+    step = numba_step(load(path), DIM, RATE)
     return [clock(step) for _ in range(steps + 1)][1:]
 
 
 def gather_epochs(path, epochs):
     """Seconds of each epoch of plain TensorFlow: gathered rows, autodiff, descent."""
-    from cfutils._tensorflow import tf
+    from cfutils import tf
 
-    train, num_users, num_items = load(path)
-    users, items = (train[name].to_numpy(np.int32) for name in ("user_id", "movie_id"))
-    ratings = train["rating"].to_numpy(np.float32)
+    train = load(path)
+    num_users, num_items, table = train.num_users, train.num_items, train.ratings
+    users, items = (table[name].to_numpy(np.int32) for name in ("user_num", "item_num"))
+    ratings = table["rating"].to_numpy(np.float32)
     order, starts = deal(users, len(ratings))
     U = tf.Variable(tf.random.stateless_normal((num_users, DIM), [0, 1], stddev=0.05))
     V = tf.Variable(tf.random.stateless_normal((num_items, DIM), [0, 2], stddev=0.05))
@@ -200,7 +201,7 @@ def gather_epochs(path, epochs):
 
 def our_loading(path, suffix, times):
     """Seconds to load a file; ids, ratings and pairs checked."""
-    from cfutils.data import load_ratings
+    from cfutils.tables import load_ratings
 
     return [clock(lambda: load_ratings(Path(path).with_suffix(suffix))) for _ in range(times)]
 
@@ -232,8 +233,8 @@ WORK = {
     "full-batch step": {"ours": our_steps, "numba": numba_steps},
     "ALS sweep": {
         "ours": lambda path, n: our_sweeps(tensor(path), n),
-        "implicit Cholesky": lambda path, n: implicit_sweeps(*load(path), False, n + 1)[1:],
-        "implicit CG": lambda path, n: implicit_sweeps(*load(path), True, n + 1)[1:],
+        "implicit Cholesky": lambda path, n: implicit_sweeps(load(path), False, n + 1)[1:],
+        "implicit CG": lambda path, n: implicit_sweeps(load(path), True, n + 1)[1:],
     },
     "ranking for all users": {"ours": our_rankings},
 }

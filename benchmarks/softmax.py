@@ -13,8 +13,8 @@ import os
 
 import numpy as np
 
-from benchmarks.common import SIZES, Report, clock, interleaved, peak_mib, run_apart
-from cfutils.data import load_movielens
+from benchmarks.common import SIZES, Report, clock, dataset, interleaved, peak_mib, run_apart
+from cfutils.movielens import load_movielens
 
 ROUNDS = 5
 COURSE_STEPS, EVERY = 3000, 50  # how long the course trains, and how often it is measured
@@ -48,7 +48,7 @@ class Course:
     WIDTHS = (35, 3, 2)  # movie, genre, year
 
     def __init__(self, data, learning_rate, leak=True, seed=0):
-        from cfutils._tensorflow import tf
+        from cfutils import tf
 
         self.tf, self.data, self.rate, self.leak = tf, data, learning_rate, leak
         counts = (len(data.genres), data.genres.shape[1], data.years.max() + 1)
@@ -123,17 +123,18 @@ class Histories:
 
         data = load_movielens()
         num_users, self.num_items = SIZES[100_000]
-        self.genres = data.movies["genres"].str.join("|").str.get_dummies().to_numpy()
-        years = data.movies["year"].fillna(0).rank(method="dense")
+        self.genres = data.items["genres"].str.join("|").str.get_dummies().to_numpy()
+        years = data.items["year"].fillna(0).rank(method="dense")
         self.years = years.to_numpy(np.int64) - 1
         ranks = np.random.default_rng(seed).permutation(num_users)
-        ratings = data.ratings.assign(user_id=ranks[data.ratings["user_id"]])
+        ratings = data.ratings.assign(user_num=ranks[data.ratings["user_num"]])
         ratings["rating"] = 1.0  # all labels weigh alike
         out = num_users // 5
-        held_out = ratings[ratings["user_id"] < out]
-        train = ratings[ratings["user_id"] >= out].assign(user_id=lambda x: x["user_id"] - out)
-        self.train = ratings_tensor(train, num_users - out, self.num_items)
-        self.held_out = split_histories(ratings_tensor(held_out, out, self.num_items), 0.2, seed)
+        held_out = ratings[ratings["user_num"] < out]
+        train = ratings[ratings["user_num"] >= out].assign(user_num=lambda x: x["user_num"] - out)
+        self.train = ratings_tensor(dataset(train, num_users - out, self.num_items))
+        held_out = dataset(held_out, out, self.num_items)
+        self.held_out = split_histories(held_out, 0.2, seed)
 
     def bags(self, A):
         """Ids of movies, genres and years of each user, and the place of each genre's movie.
@@ -161,7 +162,7 @@ def our_training(data, steps, every, options=None):
 
     options = OURS | TRAIN | (options or {})
     made = {name: options.pop(name) for name in OURS}
-    model = SoftmaxModel(data.num_items, **made)
+    model = SoftmaxModel(data.train.shape, **made)
     return model.train(data.train, data.held_out, num_iterations=steps, eval_every=every, **options)
 
 
@@ -237,7 +238,7 @@ def train_once(name):
 
 def random_histories(num_items):
     """Of `USERS` users, about `RATINGS` each, items with power-law popularity."""
-    from cfutils._tensorflow import tf
+    from cfutils import tf
 
     rng = np.random.default_rng(0)
     popularity = np.cumsum(1 / (np.arange(num_items) + 10.0) ** 0.9)
@@ -250,7 +251,7 @@ def random_histories(num_items):
 
 def loss_and_gradient(num_items, num_sampled):
     """A function that computes both for 70 % of the histories as labels."""
-    from cfutils._tensorflow import tf
+    from cfutils import tf
     from cfutils.losses import sampled_softmax_loss, softmax_loss
     from cfutils.softmax import split_histories
 
@@ -281,8 +282,8 @@ def whole_step(num_items, num_sampled):
     """A function that returns the seconds of a step of `SoftmaxModel.train`."""
     from cfutils.softmax import SoftmaxModel
 
-    model = SoftmaxModel(num_items, input_dims=DIM)
     A = random_histories(num_items)
+    model = SoftmaxModel(A.shape, input_dims=DIM)
 
     def run():
         history = model.train(

@@ -12,7 +12,6 @@ import os
 import numpy as np
 
 from benchmarks.common import (
-    SIZES,
     Report,
     clock,
     interleaved,
@@ -20,7 +19,7 @@ from benchmarks.common import (
     run_apart,
     synthetic_ratings,
 )
-from cfutils.data import load_movielens
+from cfutils.movielens import load_movielens
 
 DIM = 32  # embedding dimension of the synthetic comparisons
 STEPS = 200  # steps per measurement
@@ -28,16 +27,14 @@ STEPS = 200  # steps per measurement
 
 def movielens():
     """ML-100K split as the source narrative splits it: a tenth at random to test."""
-    ratings = load_movielens().ratings
-    test = ratings.sample(frac=0.1, random_state=42)
-    return ratings.drop(test.index), test, *SIZES[100_000]
+    return load_movielens().split(seed=42)
 
 
 class Baseline:
     """The source's training, in TensorFlow 2: autodiff, plain descent, errors at every step."""
 
     def __init__(self, A, A_test, dim, stddev, learning_rate, method, l2_coeff=0.0, gravity=0.0):
-        from cfutils._tensorflow import tf
+        from cfutils import tf
 
         num_users, num_items = A.shape
         U = tf.Variable(tf.random.stateless_normal((num_users, dim), [0, 1], stddev=stddev))
@@ -73,13 +70,14 @@ class Baseline:
             self.history.append([float(part) for part in self.step()])
 
 
-def numba_step(train, num_users, num_items, dim, learning_rate):
+def numba_step(train, dim, learning_rate):
     """A plain descent step as parallel numba loops over users, then over items."""
     import numba
 
-    train = train.sort_values(["user_id", "movie_id"])
-    users, items = (train[name].to_numpy(np.int32) for name in ("user_id", "movie_id"))
-    ratings = train["rating"].to_numpy(np.float32)
+    num_users, num_items = train.num_users, train.num_items
+    table = train.ratings.sort_values(["user_num", "item_num"])
+    users, items = (table[name].to_numpy(np.int32) for name in ("user_num", "item_num"))
+    ratings = table["rating"].to_numpy(np.float32)
     by_item = np.argsort(items, kind="stable").astype(np.int32)
     user_starts = np.searchsorted(users, np.arange(num_users + 1))
     item_starts = np.searchsorted(items[by_item], np.arange(num_items + 1))
@@ -127,11 +125,11 @@ def compare_steps(report, data):
     """(a) A full-batch step, d 30, errors recorded at every tenth step of ours."""
     from cfutils.factorization import CFModel, ratings_tensor
 
-    train, test, num_users, num_items = data
-    A, A_test = (ratings_tensor(part, num_users, num_items) for part in (train, test))
+    train, test = data
+    A, A_test = ratings_tensor(train), ratings_tensor(test)
     product, gathered = (Baseline(A, A_test, 30, 0.5, 10.0, m) for m in ("full", "gather"))
-    kernel = numba_step(train, num_users, num_items, 30, 10.0)
-    model = CFModel(num_users, num_items, 30, init_stddev=0.5)
+    kernel = numba_step(train, 30, 10.0)
+    model = CFModel(A.shape, 30, init_stddev=0.5)
 
     def ours():
         whole = clock(lambda: model.train(A, A_test, num_iterations=STEPS, learning_rate=10))
@@ -162,11 +160,11 @@ def compare_objective(report, data):
 
     Ours is all of a new model and one call of train; a first call in the process came before.
     """
-    from cfutils._tensorflow import keras
+    from cfutils import keras
     from cfutils.factorization import CFModel, ratings_tensor
 
-    train, test, num_users, num_items = data
-    A, A_test = (ratings_tensor(part, num_users, num_items) for part in (train, test))
+    train, test = data
+    A, A_test = ratings_tensor(train), ratings_tensor(test)
     baseline = Baseline(A, A_test, 35, 0.05, 20.0, "full", l2_coeff=0.1, gravity=1.0)
     baseline.run(2000)
     mse, test_mse, target = baseline.history[-1]
@@ -175,7 +173,7 @@ def compare_objective(report, data):
         f"(train {mse:.3f}, test {test_mse:.3f}), d 35"
     )
     sgd, adam = keras.optimizers.SGD, keras.optimizers.Adam
-    per_epoch = -(-len(train) // 3000)
+    per_epoch = -(-len(train.ratings) // 3000)
     decay = keras.optimizers.schedules.CosineDecay(20.0, 30 * per_epoch)
     solvers = {
         "descent": (3000, 20, {"optimizer": lambda: sgd(20.0)}),
@@ -189,7 +187,7 @@ def compare_objective(report, data):
     }  # fmt: skip
 
     def run(iterations, every, options):
-        model = CFModel(num_users, num_items, 35, l2_coeff=0.1, gravity_coeff=1.0, init_stddev=0.05)
+        model = CFModel(A.shape, 35, l2_coeff=0.1, gravity_coeff=1.0, init_stddev=0.05)
         arguments = {"num_iterations": iterations, "eval_every": every}
         if options is None:
             return model.train_als(A, **arguments)
@@ -212,14 +210,13 @@ def compare_objective(report, data):
         report.add(name, taken[name], "baseline", taken["baseline"])
 
 
-def implicit_sweeps(train, num_users, num_items, use_cg, sweeps):
+def implicit_sweeps(train, use_cg, sweeps):
     """Seconds of each sweep of `implicit`, as it reports them itself."""
     import implicit
     import scipy.sparse
     from threadpoolctl import threadpool_limits
 
-    pairs = train["user_id"].to_numpy(), train["movie_id"].to_numpy()
-    matrix = scipy.sparse.csr_matrix((train["rating"].to_numpy(), pairs), (num_users, num_items))
+    matrix = scipy.sparse.csr_matrix(train.interactions(binary=False))
     taken = []
     with threadpool_limits(1, "blas"):  # it brings its own threads and asks for this
         model = implicit.cpu.als.AlternatingLeastSquares(
@@ -236,7 +233,7 @@ def our_sweeps(A, sweeps):
     """Seconds of each sweep of ours, from its history."""
     from cfutils.factorization import CFModel
 
-    model = CFModel(*A.shape, DIM, l2_coeff=0.01, gravity_coeff=0.1)
+    model = CFModel(A.shape, DIM, l2_coeff=0.01, gravity_coeff=0.1)
     return model.train_als(A, num_iterations=sweeps)["seconds"].diff().dropna().tolist()
 
 
@@ -249,13 +246,13 @@ def compare_als(report, sizes):
 
     report.section(f"(c) A sweep of ALS, d {DIM}")
     for size in sizes:
-        train, num_users, num_items = synthetic_ratings(size)
-        A = ratings_tensor(train, num_users, num_items)
+        train = synthetic_ratings(size)
+        A = ratings_tensor(train)
         sweeps = 4 if size <= 1_000_000 else 2
         contenders = {"ours": lambda A=A, n=sweeps: float(np.median(our_sweeps(A, n)[1:]))}
         for name, use_cg in CONTENDERS.items():
-            contenders[name] = lambda use_cg=use_cg, train=train, shape=A.shape, n=sweeps: float(
-                np.median(implicit_sweeps(train, *shape, use_cg, n)[1:])
+            contenders[name] = lambda use_cg=use_cg, train=train, n=sweeps: float(
+                np.median(implicit_sweeps(train, use_cg, n)[1:])
             )
         taken = interleaved(contenders, rounds=5 if size <= 1_000_000 else 2)
         del train, A, contenders
@@ -281,11 +278,11 @@ def main():
         if arguments.memory == "ours":
             from cfutils.factorization import ratings_tensor
 
-            A = ratings_tensor(*data)
+            A = ratings_tensor(data)
             del data
             our_sweeps(A, 2)
         else:
-            implicit_sweeps(*data, CONTENDERS[arguments.memory], 2)
+            implicit_sweeps(data, CONTENDERS[arguments.memory], 2)
         print(json.dumps({"mib": peak_mib()}))
         return
     report = Report()

@@ -71,8 +71,8 @@ def outputs(examples, folder):
 
 
 def test_the_example_is_short(examples):
-    lines = [line for line in examples[0].splitlines() if line and not line.startswith("from")]
-    assert len(lines) <= 10
+    for example in examples:
+        assert len([line for line in example.splitlines() if line]) <= 8
 
 
 def test_the_example_measures_better_than_chance(outputs):
@@ -86,7 +86,8 @@ def test_the_example_measures_better_than_chance(outputs):
 
 def recommended(output):
     """The titles of the list that stands last in what was printed."""
-    rows = re.findall(r"^\d+ +\d+ +(.*№\d+|Emma|Persuasion) +\d+ +[\d.]+", output, re.MULTILINE)
+    # Rank, id, title, which is the id as a text, number of ratings, score.
+    rows = re.findall(r"^\d+ +(\S.*?) +\1 +\d+ +[\d.]+", output, re.MULTILINE)
     assert len(rows) == 10
     return rows
 
@@ -130,7 +131,7 @@ def test_a_fresh_process_with_another_book_leaves_it_out(outputs, examples, fold
     table.to_csv(folder / "my_ratings.csv", index=False)
     process = run(examples[1], folder)
     assert process.returncode != 0  # where warnings are errors
-    assert "1 of the 160 movies of data are not in the model and are left out: 'A new one'" in (
+    assert "1 of the 160 items of data are not in the model and are left out: 'A new one'" in (
         process.stderr
     )
     process = run("import warnings\nwarnings.simplefilter('ignore')\n" + examples[1], folder)
