@@ -1,8 +1,9 @@
 """What embeddings know: genres among neighbours, norms against popularity, folding, maps."""
 
-import itertools
+from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import scipy.sparse
 import scipy.stats
@@ -10,135 +11,117 @@ from scipy.spatial.distance import pdist
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
+from cfutils import _checks
+from cfutils.data import Dataset
 from cfutils.scores import compute_scores, top_k
 
 _BLOCK = 1024
+_BUCKETS = {"0": 0, "1-4": 1, "5-19": 5, "20-99": 20, "100 or more": 100}
 _MIN_GROUP = 3  # a rank correlation of two values is always 1 or -1
 
 
-def nearest_items(item_embeddings, k=10, *, measure="cosine"):
+def nearest_items(
+    item_embeddings: npt.ArrayLike, k: int = 10, *, measure: str = "cosine"
+) -> np.ndarray:
     """Finds the k nearest items of every item, itself left out.
 
     Args:
-        item_embeddings: array [M, d], M > k.
-        k: how many.
+        item_embeddings: array [M, d].
+        k: how many, below M.
         measure: as for `cfutils.scores.compute_scores`.
 
     Returns:
-        Ids [M, k], nearest first.
-
-    Raises:
-        ValueError: if there are not k other items.
-
-    Cost: O(M^2 d) time, memory as for `cfutils.scores.top_k`.
+        Rows of items [M, k], nearest first.
     """
-    count = len(item_embeddings)
-    if not 0 < k < count:
-        raise ValueError(f"k should be at least 1 and less than the {count} items. Received: {k}")
-    itself = scipy.sparse.eye_array(count, format="csr")
-    ids, _ = top_k(item_embeddings, item_embeddings, k, measure=measure, exclude=itself)
-    return ids
+    items = np.asarray(item_embeddings)
+    if _checks.positive_integer("k", k) >= len(items):
+        raise ValueError(f"k should be less than the {len(items)} items. Received: {k}")
+    itself = scipy.sparse.eye_array(len(items), format="csr")
+    return top_k(items, items, k, measure=measure, exclude=itself)[0]
 
 
-def genre_lift(nearest, genres, *, num_permutations=1000, seed=0):
-    """Compares how often neighbours share a genre with how often random movies do.
+def genre_lift(
+    nearest: npt.ArrayLike, genres: pd.DataFrame, *, num_permutations: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Compares how often neighbours share a genre with how often random items do.
 
-    For a genre g of n movies among M, with k neighbours per movie,
+    For a genre g of n items among M, with k neighbours per item,
 
-      agreement = share of the n k neighbours of g's movies that are of g as well,
+      agreement = share of the n k neighbours of g's items that are of g as well,
       chance = (n - 1) / (M - 1),   lift = agreement / chance.
 
-    The p-value is that of a permutation test: the genres are dealt anew to the movies, all genres
-    of a movie together, P times, and p = (1 + how often the agreement is as high) / (P + 1). The
-    row "any" is about neighbours that share at least one genre with the movie; its chance is the
-    share of all pairs of movies that do.
+    The p-value is that of a permutation test: the genres are dealt anew to the items, all genres
+    of an item together, P times, and p = (1 + how often the agreement is as high) / (P + 1).
 
     Args:
-        nearest: ids [M, k], row i for movie i, as from `nearest_items`.
-        genres: frame of indicators, 0 or 1, with a row per movie and a column per genre.
+        nearest: rows of items [M, k], as from `nearest_items`.
+        genres: frame of 0 and 1, a row per item and a column per genre: `data.genre_table()`.
         num_permutations: P.
         seed: of the permutations.
 
     Returns:
-        A frame by `genre`, "any" first: `num_movies`, `agreement`, `chance`, `lift`, `p_value`.
-        Agreement, lift and p-value are NaN for a genre of fewer than two movies. With 19 genres,
-        one p-value of about 0.05 is to be expected where there is nothing.
+        A frame by `genre`: `num_items`, `agreement`, `chance`, `lift`, `p_value`; NaN for a genre
+        of fewer than two items. The first row "any" is about neighbours that share at least one
+        genre with the item. With 19 genres, one p-value of about 0.05 is to be expected where
+        there is nothing.
 
     Raises:
-        ValueError: if the shapes differ, an id is out of range, or an indicator is not 0 or 1.
+        ValueError: if the shapes differ, a row is out of range, or an indicator is not 0 or 1.
 
     Source: Phipson and Smyth, Permutation p-values should never be zero, 2010 (the added 1).
-    Cost: O(P M k G) time and O(M (k + G)) memory for G genres.
     """
     nearest, table = np.asarray(nearest), genres.to_numpy()
-    count = len(table)
-    if nearest.ndim != 2 or len(nearest) != count or not nearest.size:
-        raise ValueError(
-            f"nearest should have a row for each of the {count} movies of genres. "
-            f"Received: shape {list(nearest.shape)}"
-        )
-    wrong = nearest[(nearest < 0) | (nearest >= count)]
-    if len(wrong):
-        raise ValueError(f"nearest should hold ids from 0 to {count - 1}. Received: {wrong[0]}")
-    if not np.isin(table, (0, 1)).all():
-        odd = table[~np.isin(table, (0, 1))][0]
-        raise ValueError(f"genres should hold indicators, 0 or 1. Received: {odd}")
-    table = table.astype("float32")
-    rows = np.repeat(np.arange(count), nearest.shape[1])
-    links = scipy.sparse.csr_array(
-        (np.ones(nearest.size, "float32"), (rows, nearest.ravel())), shape=(count, count)
-    )
-    packed = np.packbits(table.astype(bool), axis=1)
+    _check_neighbours(nearest, table)
+    count, table = len(table), table.astype("float32")
+    rows, columns = np.repeat(np.arange(count), nearest.shape[1]), nearest.ravel()
+    links = scipy.sparse.csr_array((np.ones(len(rows), "float32"), (rows, columns)), (count, count))
+    kinds, kind, of_kind = np.unique(table, axis=0, return_inverse=True, return_counts=True)
+    share = kinds @ kinds.T > 0  # whether items of two kinds have a genre in common
 
-    def agreements(dealt):
-        shared = (packed[dealt][rows] & packed[dealt][nearest.ravel()]).any(axis=1).sum()
-        dealt = table[dealt]
-        return np.concatenate([[shared], (dealt * (links @ dealt)).sum(axis=0, dtype="float64")])
+    def agreements(order: np.ndarray) -> np.ndarray:
+        dealt, any_genre = table[order], share[kind[order[rows]], kind[order[columns]]].sum()
+        return np.concatenate([[any_genre], (dealt * (links @ dealt)).sum(0, dtype="float64")])
 
     observed = agreements(np.arange(count))
     rng = np.random.default_rng(seed)
     as_high = np.zeros(len(observed))
     for _ in range(num_permutations):
         as_high += agreements(rng.permutation(count)) >= observed
-    sizes = table.sum(axis=0, dtype="float64")
+    sizes = np.concatenate([[count], table.sum(axis=0, dtype="float64")])
+    chance = (sizes - 1) / (count - 1)
+    pairs = of_kind @ share @ of_kind - of_kind[np.diag(share)].sum()  # none with itself
+    chance[0] = pairs / (count * (count - 1))
     frame = pd.DataFrame(
         {
-            "num_movies": np.concatenate([[count], sizes]).astype("int64"),
-            "agreement": observed / nearest.shape[1],
-            "chance": np.concatenate([[_chance_of_sharing(packed)], (sizes - 1) / (count - 1)]),
+            "num_items": sizes.astype("int64"),
+            "agreement": observed / np.where(sizes > 0, sizes * nearest.shape[1], np.nan),
+            "chance": chance,
+            "lift": np.nan,
             "p_value": (1 + as_high) / (1 + num_permutations),
         },
         index=pd.Index(["any", *genres.columns], name="genre"),
     )
-    frame["agreement"] /= frame["num_movies"].where(frame["num_movies"] > 0)
-    frame.loc[frame["num_movies"] < 2, ["agreement", "chance", "p_value"]] = np.nan
-    frame.insert(3, "lift", frame["agreement"] / frame["chance"].where(frame["chance"] > 0))
-    return frame
+    frame.loc[frame["num_items"] < 2, ["agreement", "chance", "p_value"]] = np.nan
+    return frame.assign(lift=frame["agreement"] / frame["chance"].where(frame["chance"] > 0))
 
 
-def norm_popularity(item_embeddings, popularity):
+def norm_popularity(item_embeddings: npt.ArrayLike, popularity: npt.ArrayLike) -> float:
     """Measures whether popular items have long embeddings: Spearman of |V_j| and popularity.
 
-    Args:
-        item_embeddings: array [M, d].
-        popularity: array [M].
-
-    Returns:
-        The rank correlation, from -1 to 1; NaN if one of the two is the same everywhere.
-
-    Cost: O(M d + M log M) time, O(M) memory beside a float64 copy.
+    Takes arrays [M, d] and [M]. From -1 to 1; NaN if one of the two is the same everywhere.
     """
     return _spearman(np.linalg.norm(item_embeddings, axis=1), popularity)
 
 
-def norm_persistence(initial, final, popularity, *, edges=(0, 1, 5, 20, 100, np.inf)):
+def norm_persistence(
+    initial: npt.ArrayLike, final: npt.ArrayLike, popularity: npt.ArrayLike
+) -> pd.DataFrame:
     """Measures, by popularity, how much of the initial norms is left after training.
 
     Args:
         initial: item embeddings [M, d] before training.
         final: item embeddings [M, d] after training.
         popularity: array [M], the number of training ratings.
-        edges: a bucket holds the items with edge <= popularity < next edge; ascending.
 
     Returns:
         A frame by `popularity` (text such as "5-19"): `num_items`, `spearman` of initial and final
@@ -146,88 +129,91 @@ def norm_persistence(initial, final, popularity, *, edges=(0, 1, 5, 20, 100, np.
         norms in it are the same.
 
     Raises:
-        ValueError: if lengths differ, or an item lies in no bucket.
-
-    Cost: O(M d + M log M) time, O(M) memory beside a float64 copy.
+        ValueError: if lengths differ, or a popularity is negative or missing.
     """
+    popularity = np.asarray(popularity)
     if not np.shape(initial) == np.shape(final) == (len(popularity), np.shape(final)[-1]):
         raise ValueError(
             "initial and final should have the same shape, a row per value of popularity. "
             f"Received: {list(np.shape(initial))}, {list(np.shape(final))}, {len(popularity)}"
         )
+    if not (popularity >= 0).all():
+        raise ValueError(f"popularity should be 0 or more. Received: {popularity.min()}")
     norms = pd.DataFrame(
         {name: np.linalg.norm(v, axis=1) for name, v in (("initial", initial), ("final", final))}
     )
-    names = [_interval_name(low, high) for low, high in itertools.pairwise(edges)]
-    buckets = pd.cut(np.asarray(popularity), edges, right=False, labels=names)
-    if buckets.isna().any():
-        odd = np.asarray(popularity)[buckets.isna()][0]
-        raise ValueError(f"edges should hold all of popularity. Received: {odd}, edges {edges}")
+    buckets = pd.cut(popularity, [*_BUCKETS.values(), np.inf], right=False, labels=list(_BUCKETS))
     groups = norms.groupby(buckets, observed=False)
-    parts = [norms[buckets == name] for name in names]
     return pd.DataFrame(
         {
             "num_items": groups.size(),
-            "spearman": [_spearman(*of.to_numpy().T) for of in parts],
+            "spearman": [_spearman(*norms[buckets == name].to_numpy().T) for name in _BUCKETS],
             "initial_norm": groups["initial"].median(),
             "final_norm": groups["final"].median(),
         }
     ).rename_axis("popularity")
 
 
-def folding(user_embeddings, item_embeddings, observed, *, relatedness=0.0):
+def folding(
+    user_embeddings: npt.ArrayLike,
+    item_embeddings: npt.ArrayLike,
+    train: Dataset,
+    *,
+    relatedness: float | tuple[npt.ArrayLike, npt.ArrayLike] = 0.0,
+) -> pd.Series:
     """Measures spuriously high scores: how far those of unobserved pairs exceed relatedness.
 
       mean_excess = mean over the pairs (i, j) not in Omega of max(0, <U_i, V_j> - r_ij)
       share_above = share of those pairs with <U_i, V_j> > r_ij
 
     r_ij says how likely user and item are to have to do with each other. Xin et al. estimate it
-    per pair, by a truncated SVD of the observations or weighted ALS, and average over all pairs.
-    We leave the observed ones out: their scores are what was asked for. With one number r for all
-    pairs, on the scale of the ratings, this measures how much the model expects a good rating
-    where nobody gave one.
+    per pair, by a truncated SVD or weighted ALS, and average over all pairs; we leave the observed
+    ones out, whose scores are what was asked for. With one number r for all pairs, on the scale of
+    the ratings, this measures how much the model expects a good rating where nobody gave one.
 
     Args:
         user_embeddings: U [N, d].
         item_embeddings: V [M, d].
-        observed: SciPy sparse matrix [N, M]; its stored entries are Omega.
+        train: its ratings are Omega.
         relatedness: the number r, or a pair of arrays ([N, e], [M, e]) whose products are r_ij.
 
     Returns:
         A series `mean_excess`, `share_above`.
 
     Raises:
-        ValueError: if a shape is wrong, or all pairs are observed.
+        ValueError: if a table is not one of the users or items of `train`, or all pairs are rated.
 
     Source: Xin et al., Folding: Why Good Models Sometimes Make Spurious Recommendations, 2017.
-    Cost: O(N M d) time, O(1,024 M) memory.
     """
-    shape = len(user_embeddings), len(item_embeddings)
-    if observed.shape != shape:
-        raise ValueError(
-            f"observed should have shape {list(shape)}. Received: {list(observed.shape)}"
-        )
-    observed = observed.tocsr()
+    shape = train.num_users, train.num_items
+    if not isinstance(relatedness, tuple):
+        relatedness = np.full((shape[0], 1), relatedness), np.ones((shape[1], 1))
+    for name, pair in (
+        ("user_embeddings, item_embeddings", (user_embeddings, item_embeddings)),
+        ("relatedness", relatedness),
+    ):
+        if tuple(map(len, pair)) != shape:
+            raise ValueError(
+                f"{name} should have {shape} rows, one for each user and item of train. "
+                f"Received: {tuple(map(len, pair))}"
+            )
+    # <U_i, V_j> - r_ij as one dot product
+    users = np.hstack([user_embeddings, relatedness[0]])
+    items = np.hstack([item_embeddings, -np.asarray(relatedness[1])])
+    observed = train.interactions()
     excess, above, pairs = 0.0, 0, 0
     for start in range(0, shape[0], _BLOCK):
         rows = slice(start, start + _BLOCK)
-        scores = compute_scores(user_embeddings[rows], item_embeddings)
-        if np.ndim(relatedness):
-            scores -= compute_scores(relatedness[0][rows], relatedness[1])
-        else:
-            scores -= np.float32(relatedness)
-        unobserved = np.ones(scores.shape, bool)
-        unobserved[_pattern(observed[rows])] = False
-        kept = scores[unobserved]
+        kept = compute_scores(users[rows], items)[observed[rows].toarray() == 0]
         excess += np.maximum(kept, 0).sum(dtype="float64")
         above += np.count_nonzero(kept > 0)
         pairs += len(kept)
     if not pairs:
-        raise ValueError(f"observed should leave a pair out. Received: all of {list(shape)}")
+        raise ValueError("train should leave a pair out. Received: ratings of all pairs")
     return pd.Series({"mean_excess": excess / pairs, "share_above": above / pairs})
 
 
-def tsne_map(embeddings, *, perplexity=30.0, seed=0):
+def tsne_map(embeddings: npt.ArrayLike, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
     """Lays embeddings out in two dimensions by t-SNE, from a random start.
 
     Args:
@@ -239,7 +225,7 @@ def tsne_map(embeddings, *, perplexity=30.0, seed=0):
         Coordinates [M, 2]. They are the same on one machine, not on every machine.
 
     Source: van der Maaten and Hinton, Visualizing Data using t-SNE, 2008; scikit-learn.
-    Cost: O(M log M) time per iteration, 500 iterations; a few seconds for thousands of points.
+    Cost: a few seconds for thousands of points.
     """
     # A random start: from the PCA, scikit-learn's usual one, all seeds give the same map.
     layout = TSNE(
@@ -249,7 +235,13 @@ def tsne_map(embeddings, *, perplexity=30.0, seed=0):
         return layout.fit_transform(np.asarray(embeddings, dtype="float32"))
 
 
-def map_quality(embeddings, coordinates, *, num_neighbors=10, metric="euclidean"):
+def map_quality(
+    embeddings: npt.ArrayLike,
+    coordinates: npt.ArrayLike,
+    *,
+    num_neighbors: int = 10,
+    metric: str = "euclidean",
+) -> pd.Series:
     """Measures what a map keeps of the embeddings' neighbourhoods and distances.
 
       trustworthiness: 1 if the nearest neighbours on the map are near in the embedding space; a
@@ -266,55 +258,37 @@ def map_quality(embeddings, coordinates, *, num_neighbors=10, metric="euclidean"
     Returns:
         A series `trustworthiness`, `distance_correlation`.
 
-    Raises:
-        ValueError: if the tables have different lengths, or `num_neighbors` is too large.
-
     Source: Venna and Kaski, Neighborhood Preservation in Nonlinear Projection Methods, 2001.
     Cost: O(M^2 (d + log M)) time and O(M^2) memory: for maps, so for thousands of points.
     """
     embeddings, coordinates = np.asarray(embeddings), np.asarray(coordinates)
-    if len(embeddings) != len(coordinates):
+    if len(embeddings) != len(coordinates) or not 0 < num_neighbors < len(embeddings) / 2:
         raise ValueError(
-            "embeddings and coordinates should have the same number of rows. "
-            f"Received: {len(embeddings)} and {len(coordinates)}"
+            "embeddings and coordinates should have the same number of rows, more than twice "
+            f"num_neighbors={num_neighbors}. Received: {len(embeddings)} and {len(coordinates)}"
         )
-    if not 0 < num_neighbors < len(embeddings) / 2:
+    trust = trustworthiness(embeddings, coordinates, n_neighbors=num_neighbors, metric=metric)
+    distances = pdist(embeddings, metric), pdist(coordinates)
+    return pd.Series({"trustworthiness": trust, "distance_correlation": _spearman(*distances)})
+
+
+def _check_neighbours(nearest: np.ndarray, table: np.ndarray) -> None:
+    count = len(table)
+    if nearest.ndim != 2 or len(nearest) != count or not nearest.size:
         raise ValueError(
-            f"num_neighbors should be at least 1 and less than half of the {len(embeddings)} "
-            f"points. Received: {num_neighbors}"
+            f"nearest should have a row for each of the {count} items of genres. "
+            f"Received: shape {list(nearest.shape)}"
         )
-    return pd.Series(
-        {
-            "trustworthiness": float(
-                trustworthiness(embeddings, coordinates, n_neighbors=num_neighbors, metric=metric)
-            ),
-            "distance_correlation": _spearman(pdist(embeddings, metric), pdist(coordinates)),
-        }
-    )
+    for name, values, bad, rule in (
+        ("nearest", nearest, (nearest < 0) | (nearest >= count), f"rows from 0 to {count - 1}"),
+        ("genres", table, ~np.isin(table, (0, 1)), "indicators, 0 or 1"),
+    ):
+        if bad.any():
+            raise ValueError(f"{name} should hold {rule}. Received: {values[bad][0]}")
 
 
-def _chance_of_sharing(packed):
-    """The share of ordered pairs of different movies with a genre in common."""
-    kinds, counts = np.unique(packed, axis=0, return_counts=True)
-    share = (kinds[:, None] & kinds[None]).any(axis=2)
-    alone = counts[np.diag(share)].sum()  # a movie with any genre shares it with itself
-    total = packed.shape[0]
-    return (counts @ share @ counts - alone) / (total * (total - 1))
-
-
-def _spearman(first, second):
+def _spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     first, second = np.asarray(first), np.asarray(second)
     if len(first) < _MIN_GROUP or np.ptp(first) == 0 or np.ptp(second) == 0:
         return np.nan
     return float(scipy.stats.spearmanr(first, second).statistic)
-
-
-def _interval_name(low, high):
-    if np.isinf(high):
-        return f"{low:g} or more"
-    return f"{low:g}" if high == low + 1 else f"{low:g}-{high - 1:g}"
-
-
-def _pattern(matrix):
-    """Rows and columns of the stored entries of a CSR matrix, zeros included."""
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices

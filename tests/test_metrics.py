@@ -1,12 +1,17 @@
+import dataclasses
 import math
+import tracemalloc
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from cfutils.baselines import ease_scores, fit_biases, popularity_scores
+from cfutils.baselines import ease_scores, ease_weights, fit_biases, popularity_scores
+from cfutils.data import Dataset
 from cfutils.metrics import (
     chance_metrics,
     list_metrics,
@@ -16,27 +21,46 @@ from cfutils.metrics import (
     verdict,
 )
 
-
-def ratings(*rows):
-    return pd.DataFrame(rows, columns=["user_id", "movie_id", "rating"])
+NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.floats())
 
 
-def random_ratings(seed, num_users=30, num_items=40, share=0.3):
+def dataset(num_users, num_items, *rows):
+    """Ratings (user_num, item_num, rating) by the users u0, u1, ... of the items i0, i1, ..."""
+    users, items = (
+        [f"{kind}{n}" for n in range(count)] for kind, count in (("u", num_users), ("i", num_items))
+    )
+    return Dataset(
+        pd.DataFrame({"user_id": users}),
+        pd.DataFrame({"item_id": items, "title": items}),
+        pd.DataFrame(rows, columns=["user_num", "item_num", "rating"]),
+    )
+
+
+def parts(data, is_test):
+    return [dataclasses.replace(data, ratings=data.ratings[part]) for part in (~is_test, is_test)]
+
+
+def random_parts(seed, num_users=30, num_items=40, share=0.3):
     """Structureless: which cells are filled, and with what, depends on nothing."""
     rng = np.random.default_rng(seed)
     users, items = np.nonzero(rng.random((num_users, num_items)) < share)
     stars = rng.integers(1, 6, len(users)).astype(float)
-    frame = pd.DataFrame({"user_id": users, "movie_id": items, "rating": stars})
-    is_test = rng.random(len(frame)) < 0.3
-    return frame[~is_test].reset_index(drop=True), frame[is_test].reset_index(drop=True)
+    data = dataset(num_users, num_items, *zip(users, items, stars, strict=True))
+    return parts(data, rng.random(len(users)) < 0.3)
+
+
+# Ranking ------------------------------------------------------------------------------------------
 
 
 def test_metrics_of_a_list_by_hand():
-    # One user, six movies; movie 0 is known. Best three candidates: 4, 2, 1. Relevant: 2 and 5.
-    train, test = ratings((0, 0, 5)), ratings((0, 2, 4), (0, 5, 5), (0, 1, 3))
+    # One user, six items; item 0 is known. Best three candidates: 4, 2, 1. Relevant: 2 and 5.
+    train = dataset(1, 6, (0, 0, 5))
+    test = dataset(1, 6, (0, 2, 4), (0, 5, 5), (0, 1, 3))
     scores = np.array([[9.0, 3, 4, 1, 5, 2]])
-    assert rank_candidates(scores, train, [0], 6, k=3).tolist() == [[4, 2, 1]]
-    row = ranking_metrics(scores, train, test, 6, k=3).loc[0]
+    assert rank_candidates(scores, train, k=3).tolist() == [[4, 2, 1]]
+    frame = ranking_metrics(scores, train, test, k=3)
+    assert (frame.index.name, frame.index.tolist()) == ("user_num", [0])
+    row = frame.loc[0]
     assert row["num_relevant"] == 2
     assert row["recall"] == 1 / 2
     assert row["precision"] == pytest.approx(1 / 3)
@@ -44,31 +68,18 @@ def test_metrics_of_a_list_by_hand():
     assert row["ndcg"] == pytest.approx((1 / math.log2(3)) / (1 + 1 / math.log2(3)))
 
 
-def test_perfect_and_worst_scores():
-    train, test = random_ratings(0)
-    truth = np.zeros((30, 40))
-    truth[test["user_id"], test["movie_id"]] = test["rating"]
-    best = ranking_metrics(truth, train, test, 40)
-    assert (best["ndcg"] == 1).all()
-    worst = ranking_metrics(-truth, train, test, 40, k=5)
-    assert worst["ndcg"].mean() == 0
-
-
-@given(seed=st.integers(0, 200), k=st.integers(1, 60))
-def test_metrics_equal_a_plain_loop(seed, k):
-    train, test = random_ratings(seed, num_users=4, num_items=12)
-    if (test["rating"] < 4).all():
-        return
+@given(seed=st.integers(0, 200), k=st.integers(1, 60), least=st.sampled_from([1, 2.5, 4]))
+def test_metrics_equal_a_plain_loop(seed, k, least):
+    train, test = random_parts(seed, num_users=4, num_items=12, share=0.7)
+    assume(test.ratings["rating"].max() >= least)
     scores = np.random.default_rng(seed).normal(size=(4, 12))
-    received = ranking_metrics(scores, train, test, 12, k=k)
+    received = ranking_metrics(scores, train, test, k=k, relevant_rating=least)
+    known, mine = train.interactions().toarray(), test.interactions(binary=False).toarray()
+    assert received.index.tolist() == [user for user in range(4) if mine[user].max() >= least]
     for user, row in received.iterrows():
-        known = set(train.loc[train["user_id"] == user, "movie_id"])
-        mine = test[test["user_id"] == user]
-        relevant = set(mine.loc[mine["rating"] >= 4, "movie_id"])
-        candidates = [
-            j for j in sorted(range(12), key=lambda j: -scores[user, j]) if j not in known
-        ]
-        gains = [float(j in relevant) for j in candidates[:k]]
+        relevant = set(np.flatnonzero(mine[user] >= least))
+        order = sorted(range(12), key=lambda j: -scores[user, j])
+        gains = [float(j in relevant) for j in order if not known[user, j]][:k]
         dcg = sum(gain / math.log2(p + 2) for p, gain in enumerate(gains))
         ideal = sum(1 / math.log2(p + 2) for p in range(min(k, len(relevant))))
         assert row["num_relevant"] == len(relevant)
@@ -77,214 +88,334 @@ def test_metrics_equal_a_plain_loop(seed, k):
         assert row["ndcg"] == pytest.approx(dcg / ideal)
 
 
-def test_training_movies_are_never_ranked_and_short_lists_are_padded():
-    train = ratings(*[(0, j, 5) for j in range(4)])
-    ranked = rank_candidates(np.ones((1, 5)), train, [0], 5, k=3)
-    assert ranked.tolist() == [[4, -1, -1]]
+@given(arrays(float, (2, 4), elements=NUMBERS))
+def test_lists_of_any_scores(scores):
+    """Without NaN every list is in order and leaves out what is known; with NaN it is refused."""
+    train = dataset(2, 4, (0, 3, 1.0))
+    if np.isnan(scores).any():
+        with pytest.raises(
+            ValueError, match="scores should be numbers. Received: NaN for user_num"
+        ):
+            rank_candidates(scores, train, k=4)
+        return
+    for user, listed in enumerate(rank_candidates(scores, train, k=5)):
+        candidates = [j for j in range(4) if scores[user, j] > -np.inf and (user, j) != (0, 3)]
+        assert sorted(listed) == sorted([-1] * (5 - len(candidates)) + candidates)
+        assert (listed[len(candidates) :] == -1).all()
+        ordered = scores[user, listed[: len(candidates)]]
+        assert (np.sort(ordered)[::-1] == ordered).all()
 
 
-def test_equal_scores_give_chance_though_ids_go_with_popularity():
-    # The first 100 ids are the relevant ones. An order by id would find nothing else.
-    users = range(400)
-    test = ratings(*[(u, (7 * u) % 100, 5) for u in users])
-    train = ratings(*[(u, 100 + u % 100, 5) for u in users])
-    found = [
-        ranking_metrics(np.zeros((400, 200)), train, test, 200, k=20)["recall"].mean(),
-        ranking_metrics(lambda ids: np.zeros((len(ids), 200)), train, test, 200)["recall"].mean(),
-    ]
-    # 20 of 199 candidates, and 10 of 199; the 100 movies are the same for all users, so the
-    # deviation is that of a draw of 20 of 200 without replacement: sqrt(.1 * .9 / 100) = 0.03.
-    assert abs(found[0] - 20 / 199) < 4 * 0.03
-    assert abs(found[1] - 10 / 199) < 4 * 0.022
+@pytest.mark.parametrize("kind", ["array", "function", "embeddings"])
+def test_equal_scores_give_chance_though_the_first_items_are_the_relevant_ones(kind):
+    # An order by row would find all of them among the first 100, its reverse none.
+    test = dataset(400, 200, *[(u, u % 100, 5) for u in range(400)])
+    train = dataset(400, 200, *[(u, 100 + u % 100, 5) for u in range(400)])
+    scores = {
+        "array": np.zeros((400, 200)),
+        "function": lambda users: np.zeros((len(users), 200)),
+        "embeddings": (np.zeros((400, 2)), np.ones((200, 2))),
+    }[kind]
+    found = ranking_metrics(scores, train, test, k=100)["recall"].mean()
+    # 100 of 199 candidates, about the same for all users: the deviation is that of a draw of 100
+    # of 200 without replacement, sqrt(1/4 / 100 * 100/199) = 0.035.
+    assert abs(found - 100 / 199) < 4 * 0.035
+    first, again, other = (rank_candidates(scores, train, [7], seed=seed) for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist() != other.tolist()
+
+
+@given(seed=st.integers(0, 200))
+def test_embeddings_rank_as_their_products_do(seed):
+    # Whole numbers: equal scores are many, and no order of summation changes them.
+    rng = np.random.default_rng(seed)
+    train, _ = random_parts(seed, num_users=9, share=0.9)
+    users, items = rng.integers(-2, 3, (9, 3)), rng.integers(-2, 3, (40, 3))
+    chosen = [7, 0, 3, 8]
+    expected = rank_candidates(users @ items.T, train, chosen, k=20, seed=5)
+    ranked = rank_candidates((users, items), train, chosen, k=20, seed=5)
+    np.testing.assert_array_equal(ranked, expected)
+
+
+def test_a_model_is_ranked_by_its_ids():
+    # The model knows the items in another order, and one user more.
+    rng = np.random.default_rng(0)
+    train, test = random_parts(0)
+    U, V = rng.normal(size=(31, 5)).astype("f4"), rng.normal(size=(40, 5)).astype("f4")
+    shuffled = rng.permutation(40)
+    model = types.SimpleNamespace(
+        user_embeddings=U,
+        item_embeddings=V[shuffled],
+        user_ids=pd.Index([f"u{n}" for n in range(31)], dtype="str"),
+        item_ids=pd.Index([f"i{n}" for n in shuffled], dtype="str"),
+    )
+    pd.testing.assert_frame_equal(
+        ranking_metrics(model, train, test), ranking_metrics(U[:30] @ V.T, train, test)
+    )
+
+
+def test_blocks_do_not_change_the_result(monkeypatch):
+    train, test = random_parts(2)
+    scores = np.random.default_rng(0).normal(size=(30, 40))
+    whole = ranking_metrics(scores, train, test)
+    monkeypatch.setattr("cfutils.metrics._CELLS", 7 * 40)
+    pd.testing.assert_frame_equal(ranking_metrics(lambda ids: scores[ids], train, test), whole)
+
+
+def peak(work):
+    work()  # what is only made once does not count
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["function", "embeddings"])
+def test_four_times_the_users_take_no_more_memory_for_scores(kind):
+    peaks = []
+    for n in (5_000, 20_000):
+        U, V = np.ones((n, 8), "f4"), np.ones((2_000, 8), "f4")
+        scores = (U, V) if kind == "embeddings" else lambda users, U=U, V=V: U[users] @ V.T
+        train = dataset(n, 2_000, (0, 0, 1.0))
+        peaks.append(peak(lambda scores=scores, train=train: rank_candidates(scores, train, k=1)))
+    assert peaks[1] < 1.6 * peaks[0]
+
+
+def test_progress_is_shown_when_asked(capsys):
+    scores, train = np.ones((3, 4)), dataset(3, 4, (0, 1, 5))
+    rank_candidates(scores, train, k=2)
+    assert capsys.readouterr().err == ""
+    rank_candidates(scores, train, k=2, progress=True)
+    assert "0/3" in capsys.readouterr().err
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 2.0, "10", None])
+def test_a_list_has_a_length(k):
+    train, test = dataset(1, 3, (0, 0, 5)), dataset(1, 3, (0, 2, 4))
+    for function in (
+        lambda: rank_candidates(np.ones((1, 3)), train, k=k),
+        lambda: ranking_metrics(np.ones((1, 3)), train, test, k=k),
+        lambda: chance_metrics(train, test, k=k),
+    ):
+        with pytest.raises(ValueError, match=f"k should be an integer, 1 or more. Received: {k!r}"):
+            function()
+
+
+@pytest.mark.parametrize("users", [[2], [-1], [0.0], [True], ["u0"], [[0, 1]], 1])
+def test_users_are_rows(users):
+    train = dataset(2, 3, (0, 0, 5))
+    with pytest.raises(ValueError, match=r"rows of train.users, 0..1. Received: "):
+        rank_candidates(np.ones((2, 3)), train, users)
+
+
+def test_nobody_gets_no_list():
+    train = dataset(2, 3, (0, 0, 5))
+    for scores in (np.ones((2, 3)), (np.ones((2, 1)), np.ones((3, 1)))):
+        assert rank_candidates(scores, train, [], k=4).shape == (0, 4)
+
+
+def test_scores_of_other_data_are_refused():
+    train = dataset(2, 3, (0, 0, 5))
+    for scores in (np.ones((2, 2)), np.ones((3, 3)), np.ones(3)):
+        with pytest.raises(ValueError, match=r"scores should have shape \[2, 3\], users by items"):
+            rank_candidates(scores, train, [0])
+    with pytest.raises(ValueError, match=r"scores should have shape \[1, 3\].*Received: \[2, 3\]"):
+        rank_candidates(lambda users: np.ones((2, 3)), train, [0])
+    with pytest.raises(ValueError, match="should"):
+        rank_candidates((np.ones((2, 4)), np.ones((2, 4))), train, [0])
+
+
+def test_parts_that_do_not_belong_together_are_refused():
+    train, test = dataset(2, 4, (0, 0, 5), (1, 1, 4)), dataset(2, 4, (0, 2, 5))
+    others = {
+        r"the 2 users of train, 'u0', 'u1'. Received: 3, 'u0', 'u1', 'u2'. Load one "
+        r"table .* data.split\(seed": dataset(3, 4, (0, 2, 5)),
+        r"the 4 items of train, 'i0', .* Received: 3, 'i0'": dataset(2, 3, (0, 2, 5)),
+        r"the 4 items of train, 'i0', .* Received: 4, 'i1', 'i2'": dataclasses.replace(
+            test, items=test.items.assign(item_id=["i1", "i2", "i3", "i0"])
+        ),
+        r"no rating of train.* Received: 1 of 2 in both, the first that of user_id u1 for item_id "
+        r"i1. Take .* data.split\(seed": dataset(2, 4, (0, 2, 5), (1, 1, 5)),
+        r"at least relevant_rating=4.0. Received: 1 ratings, highest 3": dataset(2, 4, (0, 2, 3)),
+    }
+    for message, other in others.items():
+        for measure in (chance_metrics, lambda *parts: ranking_metrics(np.ones((2, 4)), *parts)):
+            with pytest.raises(ValueError, match=f"test should have .*{message}"):
+                measure(train, other)
+
+
+# Chance -------------------------------------------------------------------------------------------
 
 
 def test_chance_is_the_mean_of_many_random_rankings():
-    train, test = random_ratings(1)
+    train, test = random_parts(1)
     rng = np.random.default_rng(5)
-    runs = [ranking_metrics(rng.random((30, 40)), train, test, 40, k=5).mean() for _ in range(400)]
-    expected = chance_metrics(train, test, 40, k=5).mean()
+    runs = [ranking_metrics(rng.random((30, 40)), train, test, k=5).mean() for _ in range(400)]
+    expected = chance_metrics(train, test, k=5).mean()
     runs = pd.DataFrame(runs)
     for name in ("recall", "ndcg", "precision"):
         error = runs[name].std() / math.sqrt(len(runs))
         assert abs(runs[name].mean() - expected[name]) < 4 * error
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
-    train, test = random_ratings(2)
-    scores = np.random.default_rng(0).normal(size=(30, 40))
-    whole = ranking_metrics(scores, train, test, 40)
-    monkeypatch.setattr("cfutils.metrics._CELLS", 7 * 40)
-    pd.testing.assert_frame_equal(ranking_metrics(lambda ids: scores[ids], train, test, 40), whole)
+def test_chance_with_fewer_candidates_than_places():
+    # Two candidates, one of them relevant, in lists of four: the hit is certain, in either place.
+    train, test = dataset(2, 5, (1, 0, 5), (1, 1, 5), (1, 2, 5)), dataset(2, 5, (1, 3, 4))
+    frame = chance_metrics(train, test, k=4)
+    assert (frame.index.name, frame.index.tolist()) == ("user_num", [1])
+    assert frame.loc[1].tolist() == [1, 1, pytest.approx((1 + 1 / math.log2(3)) / 2), 1 / 4]
+    assert frame.columns.tolist() == ["num_relevant", "recall", "ndcg", "precision"]
 
 
-def test_bad_scores_are_refused():
-    train, test = ratings((0, 0, 5)), ratings((0, 2, 4))
-    with pytest.raises(ValueError, match=r"NaN for user 0, movie 1"):
-        ranking_metrics(np.array([[1, np.nan, 2]]), train, test, 3)
-    with pytest.raises(ValueError, match=r"shape \[1, 3\].*Received: \[1, 2\]"):
-        ranking_metrics(np.ones((1, 2)), train, test, 3)
-    with pytest.raises(ValueError, match=r"relevant_rating=4.*highest 3"):
-        ranking_metrics(np.ones((1, 3)), train, ratings((0, 2, 3)), 3)
-
-
-def test_mean_interval_by_hand():
-    # mean 2, standard error sqrt(1/3), t quantile with two degrees of freedom 4.302653
-    interval = mean_interval([1, 2, 3])
-    half = 4.302653 * math.sqrt(1 / 3)
-    assert interval["mean"] == 2
-    assert interval["low"] == pytest.approx(2 - half, abs=1e-5)
-    assert interval["high"] == pytest.approx(2 + half, abs=1e-5)
-    assert interval["n"] == 3
-
-
-def test_mean_interval_covers_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    inside = 0
-    for values in rng.normal(3, 2, size=(2000, 5)):
-        interval = mean_interval(values, confidence=0.8)
-        inside += interval["low"] < 3 < interval["high"]
-    assert abs(inside / 2000 - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 2000)
-
-
-@pytest.mark.parametrize("values", [[1], [1, math.nan], [[1, 2]]])
-def test_mean_interval_refuses_what_has_no_spread(values):
-    with pytest.raises(ValueError, match="two or more finite"):
-        mean_interval(values)
+# Lists, intervals, verdicts -----------------------------------------------------------------------
 
 
 def test_list_metrics_by_hand():
-    # Movie 0 stands in two lists, movie 2 in one, movies 1 and 3 in none: popularities 9, 9, 4.
+    # Item 0 stands in two lists, item 2 in one, items 1 and 3 in none: popularities 9, 9, 4.
     series = list_metrics([[0, 2], [0, -1]], [9, 7, 4, 1])
     assert series["median_popularity"] == 9
     assert series["coverage"] == 2 / 4
     # ascending counts 0, 0, 1, 2 with weights -3, -1, 1, 3: 7 / (4 * 3)
     assert series["gini"] == pytest.approx(7 / 12)
+    assert list_metrics([[0, 1], [2, 3]], np.ones(4)).tolist() == [1, 1, 0]
+    assert list_metrics([[1], [1]], np.ones(4))["gini"] == 1 - 1 / 4
+    for wrong in (4, -2):
+        with pytest.raises(ValueError, match=f"ranked should hold -1 to 3. Received: {wrong}"):
+            list_metrics([[wrong]], np.ones(4))
+    with pytest.raises(ValueError, match=r"an item at least. Received: only empty places"):
+        list_metrics([[-1]], np.ones(4))
 
 
 @given(seed=st.integers(0, 200))
 def test_gini_is_the_mean_difference_of_all_pairs(seed):
     ranked = np.random.default_rng(seed).integers(0, 9, (5, 3))
     counts = np.bincount(ranked.ravel(), minlength=9)
-    # half the mean absolute difference of two movies, relative to the mean count
+    # half the mean absolute difference of two items, relative to the mean count
     expected = np.abs(counts[:, None] - counts).mean() / (2 * counts.mean())
     assert list_metrics(ranked, np.ones(9))["gini"] == pytest.approx(expected)
 
 
-def test_list_metrics_of_extremes():
-    assert list_metrics([[0, 1], [2, 3]], np.ones(4)).tolist() == [1, 1, 0]
-    assert list_metrics([[1], [1]], np.ones(4))["gini"] == 1 - 1 / 4
-    with pytest.raises(ValueError, match=r"ids from -1 to 3. Received: 4"):
-        list_metrics([[4]], np.ones(4))
-    with pytest.raises(ValueError, match=r"a movie at least. Received: only empty places"):
-        list_metrics([[-1]], np.ones(4))
-
-
-def test_verdicts():
-    # 2 -+ 2.48, see test_mean_interval_by_hand
+def test_mean_interval_and_verdict_by_hand():
+    # mean 2, standard error sqrt(1/3), t quantile with two degrees of freedom 4.302653
+    half = 4.302653 * math.sqrt(1 / 3)
+    for series in (mean_interval([1, 2, 3]), verdict([1, 2, 3])):
+        assert (series["mean"], series["n"]) == (2, 3)
+        assert series["low"] == pytest.approx(2 - half, abs=1e-5)
+        assert series["high"] == pytest.approx(2 + half, abs=1e-5)
+    assert verdict([1, 2, 3]).index.tolist() == ["mean", "low", "high", "n", "verdict"]
+    # 2 -+ 2.48; at 80 % the quantile is 1.886: 2 -+ 1.09
     assert verdict([1, 2, 3])["verdict"] == "undecided"
+    assert verdict([1, 2, 3], confidence=0.8)["verdict"] == "holds"
     assert verdict([11, 12, 13])["verdict"] == "holds"
     assert verdict([-11, -12, -13])["verdict"] == "does not hold"
-    # at 80 % the quantile is 1.886: 2 -+ 1.09
-    assert verdict([1, 2, 3], confidence=0.8)["verdict"] == "holds"
-    assert verdict([1, 2, 3]).index.tolist() == ["mean", "low", "high", "n", "verdict"]
-    assert verdict([1, 2, 3])["low"] == mean_interval([1, 2, 3])["low"]
     assert verdict([0.0, 0.0])["verdict"] == "undecided"
-    with pytest.raises(ValueError, match="two or more finite"):
-        verdict([1])
 
 
-def test_verdicts_without_an_effect_are_undecided_as_often_as_promised():
-    rng = np.random.default_rng(1)
-    readings = [verdict(values)["verdict"] for values in rng.normal(size=(1000, 5))]
-    for reading in ("holds", "does not hold"):  # 2.5 % each
-        assert readings.count(reading) / 1000 < 0.025 + 4 * math.sqrt(0.025 * 0.975 / 1000)
+def test_intervals_cover_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    intervals = [mean_interval(values, 0.8) for values in rng.normal(3, 2, size=(2000, 5))]
+    inside = sum(interval["low"] < 3 < interval["high"] for interval in intervals)
+    assert abs(inside / 2000 - 0.8) < 4 * math.sqrt(0.8 * 0.2 / 2000)
+
+
+@given(
+    st.one_of(
+        st.lists(st.one_of(NUMBERS, st.sampled_from([None, "x"])), max_size=4), st.just([[1, 2]])
+    )
+)
+def test_intervals_of_anything(values):
+    good = len(values) > 1 and all(isinstance(v, float) and abs(v) < 1e150 for v in values)
+    for function in (mean_interval, verdict):
+        try:
+            interval = function(values)[["low", "mean", "high"]]
+        except ValueError as error:
+            assert "values should be two or more finite numbers" in str(error)
+            assert not good
+        else:
+            assert good
+            assert np.isfinite(interval.to_numpy(float)).all()
+            assert interval["low"] <= interval["mean"] <= interval["high"]
 
 
 # Baselines ----------------------------------------------------------------------------------------
 
 
 def test_biases_by_hand():
-    # mean 3; movie 0 has residuals 1 and 2, movie 1 has -3; damping 1 adds one zero to each:
+    # mean 3; item 0 has residuals 1 and 2, item 1 has -3; damping 1 adds one zero to each:
     # b = 3/3 = 1 and -3/2. User 0 is left with 1-1 = 0 and -3+1.5 = -1.5: -1.5/3; user 1: (2-1)/2.
-    train = ratings((0, 0, 4), (1, 0, 5), (0, 1, 0))
-    mean, users, items = fit_biases(train, 3, 3, damping=1)
+    train = dataset(3, 3, (0, 0, 4), (1, 0, 5), (0, 1, 0))
+    mean, users, items = fit_biases(train, damping=1)
     assert mean == 3
     np.testing.assert_allclose(items, [1, -1.5, 0])
     np.testing.assert_allclose(users, [-0.5, 0.5, 0])
+    # plain means: 3/2, -3; left are -0.5 and 0 for user 0, 0.5 for user 1
+    _, users, items = fit_biases(train, damping=0)
+    np.testing.assert_allclose(items, [1.5, -3, 0])
+    np.testing.assert_allclose(users, [-0.25, 0.5, 0])
+    # five zeros unless said otherwise: 3/7, -3/6
+    np.testing.assert_allclose(fit_biases(train)[2], [3 / 7, -1 / 2, 0])
+    with pytest.raises(ValueError, match="damping should be a finite number, 0 or more"):
+        fit_biases(train, damping=-1)
 
 
 def test_popularity_counts():
-    scores = popularity_scores(ratings((0, 2, 1), (1, 2, 5), (1, 0, 3)), 2, 3)
-    assert scores.tolist() == [[1, 0, 2], [1, 0, 2]]
+    scores = popularity_scores(dataset(2, 4, (0, 2, 1), (1, 2, 5), (1, 0, 3)))
+    assert scores.tolist() == [[1, 0, 2, 0], [1, 0, 2, 0]]
 
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_ease_solves_its_least_squares_problem(binary):
-    train, _ = random_ratings(3, num_users=25, num_items=6)
+    train, _ = random_parts(3, num_users=25, num_items=6)
     histories = np.zeros((25, 6))
-    histories[train["user_id"], train["movie_id"]] = 1 if binary else train["rating"]
-    scores = ease_scores(train, 25, 6, l2=2.0, binary=binary)
+    places = train.ratings["user_num"], train.ratings["item_num"]
+    histories[places] = 1 if binary else train.ratings["rating"]
+    scores = ease_scores(train, l2=2.0, binary=binary)
     for j in range(6):  # each column is a ridge regression on the other columns
         others = np.delete(histories, j, axis=1)
         weights = np.linalg.solve(others.T @ others + 2 * np.eye(5), others.T @ histories[:, j])
         np.testing.assert_allclose(scores[:, j], others @ weights, atol=1e-5)
+    if binary:
+        np.testing.assert_array_equal(ease_scores(train, l2=2.0), scores)
+    for l2 in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="l2 should be a finite number, above 0"):
+            ease_weights(train, l2=l2)
 
 
 def test_ease_gives_back_what_was_withheld_from_a_checkerboard():
-    # Even users rate even movies, odd users odd ones; one rating of each user is held out.
-    cells = [(u, j, 5) for u in range(12) for j in range(10) if (u + j) % 2 == 0]
-    held = [(u, (u + 2 * u) % 10) for u in range(12)]
-    held = {(u, j if (u + j) % 2 == 0 else (j + 1) % 10) for u, j in held}
-    train = ratings(*[c for c in cells if c[:2] not in held])
-    test = ratings(*[c for c in cells if c[:2] in held])
-    result = ranking_metrics(ease_scores(train, 12, 10, l2=1.0), train, test, 10, k=1)
+    # Even users rate even items, odd users odd ones; one rating of each user is held out.
+    data = dataset(12, 10, *[(u, j, 5) for u in range(12) for j in range(u % 2, 10, 2)])
+    held = (3 * data.ratings["user_num"] - data.ratings["item_num"]) % 10 == 0
+    train, test = parts(data, held)
+    assert len(test.ratings) == 12
+    result = ranking_metrics(ease_scores(train, l2=1.0), train, test, k=1)
     assert (result["recall"] == 1).all()
 
 
 def test_structureless_data_give_chance():
     found, chance = [], []
     for seed in range(8):
-        train, test = random_ratings(seed, num_users=150, num_items=60)
+        train, test = random_parts(seed, num_users=150, num_items=60)
         for scores in (
-            ease_scores(train, 150, 60, l2=10.0),
-            ease_scores(train, 150, 60, l2=100.0, binary=False),
+            ease_scores(train, l2=10.0),
+            ease_scores(train, l2=100.0, binary=False),
         ):
-            found.append(ranking_metrics(scores, train, test, 60)["ndcg"].mean())
-            chance.append(chance_metrics(train, test, 60)["ndcg"].mean())
+            found.append(ranking_metrics(scores, train, test)["ndcg"].mean())
+            chance.append(chance_metrics(train, test)["ndcg"].mean())
     interval = mean_interval(np.subtract(found, chance), confidence=0.999)
     assert interval["low"] < 0 < interval["high"]
 
 
 def test_known_figures_on_movielens(movielens):
     # From an independent implementation on the same split: 846 users, popularity 0.131, EASE 0.329.
-    train = movielens.ratings.drop(movielens.ratings.sample(frac=0.1, random_state=42).index)
-    test = movielens.ratings.sample(frac=0.1, random_state=42)
-    shape = movielens.num_users, movielens.num_items
-    popular = ranking_metrics(popularity_scores(train, *shape), train, test, shape[1])
+    ratings = movielens.ratings
+    is_test = ratings.index.isin(ratings.sample(frac=0.1, random_state=42).index)
+    train, test = parts(movielens, is_test)
+    popular = ranking_metrics(popularity_scores(train), train, test)
     assert len(popular) == 846
     assert popular["ndcg"].mean() == pytest.approx(0.131, abs=0.001)
-    scores = ease_scores(train, *shape, l2=4000.0, binary=False)
-    ease = ranking_metrics(scores, train, test, shape[1])
+    ease = ranking_metrics(ease_scores(train, l2=4000.0, binary=False), train, test)
     assert ease["ndcg"].mean() == pytest.approx(0.329, abs=0.001)
-
-
-def test_embeddings_rank_as_their_products_do():
-    # Whole numbers: equal scores are many, and no order of summation changes them.
-    rng = np.random.default_rng(0)
-    users, items = rng.integers(-2, 3, (9, 3)), rng.integers(-2, 3, (40, 3))
-    pairs = rng.permutation(9 * 40)[:90]
-    train = pd.DataFrame({"user_id": pairs // 40, "movie_id": pairs % 40})
-    chosen = [7, 0, 3, 8]
-    expected = rank_candidates(users @ items.T, train, chosen, 40, k=7, seed=5)
-    ranked = rank_candidates((users, items), train, chosen, 40, k=7, seed=5)
-    np.testing.assert_array_equal(ranked, expected)
-    with pytest.raises(ValueError, match="scores should have 40 item embeddings. Received: 39"):
-        rank_candidates((users, items[1:]), train, chosen, 40)
-
-
-def test_progress_is_shown_when_asked(capsys):
-    scores, train = np.ones((3, 4)), pd.DataFrame({"user_id": [0], "movie_id": [1]})
-    rank_candidates(scores, train, range(3), 4, k=2)
-    assert capsys.readouterr().err == ""
-    rank_candidates(scores, train, range(3), 4, k=2, progress=True)
-    assert "0/3" in capsys.readouterr().err

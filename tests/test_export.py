@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cfutils.data import save_embeddings
+import cfutils as cf
+from cfutils.export import save_embeddings
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 # Texts that try to break a line, a field or the header.
@@ -47,13 +48,13 @@ def tables(draw):
 def test_reading_back_gives_the_same_ids_and_numbers(tmp_path, table):
     embeddings, titles, ids = table
     numbers = range(len(ids))
-    frame = pd.DataFrame({"title": titles, "original_id": ids, "movie_id": numbers})
+    frame = pd.DataFrame({"title": titles, "item_id": ids, "number": numbers})
     vectors, metadata = save_embeddings(tmp_path / "some", embeddings, frame)
     assert (vectors, metadata) == (tmp_path / "some_vectors.tsv", tmp_path / "some_metadata.tsv")
     read = np.array(read_as_the_projector_does(vectors), np.float32)
     np.testing.assert_array_equal(read.view(np.uint32), embeddings.view(np.uint32))
     header, *rows = read_as_the_projector_does(metadata)
-    assert header == ["title", "original_id", "movie_id"]
+    assert header == ["title", "item_id", "number"]
     assert [row[1] for row in rows] == ids
     assert [row[2] for row in rows] == [str(number) for number in numbers]
     for (text, _, _), title in zip(rows, titles, strict=True):
@@ -65,7 +66,7 @@ def test_reading_back_gives_the_same_ids_and_numbers(tmp_path, table):
 def test_the_pair_is_plain_text(tmp_path):
     frame = pd.DataFrame(
         {
-            "movie_id": [0, 1],
+            "item_id": [0, 1],
             "title": ['Zoë\'s "book"\nin\ttwo', None],
             "year": pd.array([1995, None], "Int64"),
             "genres": [["War", "Drama"], []],
@@ -75,17 +76,22 @@ def test_the_pair_is_plain_text(tmp_path):
     # 1/3 in float32: the shortest decimal that is read back as the same number
     assert vectors.read_bytes() == b"0.1\t-0.0\n0.33333334\t5.0\n"
     assert metadata.read_bytes().decode() == (
-        'movie_id\ttitle\tyear\tgenres\n0\tZoë\'s "book" in two\t1995\tWar|Drama\n1\t\t\t\n'
+        'item_id\ttitle\tyear\tgenres\n0\tZoë\'s "book" in two\t1995\tWar|Drama\n1\t\t\t\n'
     )
     assert sorted(os.listdir(tmp_path)) == ["a.b_metadata.tsv", "a.b_vectors.tsv"]
     options = {"sep": "\t", "quoting": csv.QUOTE_NONE, "keep_default_na": False}
     assert pd.read_csv(metadata, **options)["title"].tolist() == ['Zoë\'s "book" in two', ""]
 
 
-def test_one_column_has_no_header(tmp_path):
-    frame = pd.DataFrame({"title": ["title", "b"]}, index=[7, 7])
-    _, metadata = save_embeddings(tmp_path / "one", np.eye(2), frame)
-    assert metadata.read_text() == "title\nb\n"
+def test_the_columns_are_written_and_the_index_is_not(tmp_path):
+    data = cf.load_ratings(
+        pd.DataFrame({"user_id": ["u", "v"], "item_id": [30, 7], "rating": [1, 2]})
+    )
+    items = save_embeddings(tmp_path / "items", np.eye(2), data.items)[1]
+    assert items.read_text() == "item_id\ttitle\n7\t7\n30\t30\n"
+    # one column has no header
+    users = save_embeddings(tmp_path / "users", np.eye(2), data.users)[1]
+    assert users.read_text() == "u\nv\n"
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "\n", "\u2028", "\ufeff", "\xa0", None])
@@ -105,27 +111,21 @@ def test_a_row_that_a_viewer_would_skip_is_refused(tmp_path, blank):
         (np.ones((2, 0)), r"Received: \[2, 0\]"),
         ([[1, 2], [3, np.nan]], r"finite numbers in float32. Received: nan in row 1, column 1"),
         ([[1, 1e39], [3, 4]], r"Received: inf in row 0, column 1"),
+        (np.eye(2), r"item_id should hold no tab or line break. Received: 'b\\tc' in row 1"),
     ],
 )
 def test_what_is_no_embedding_of_the_rows_is_refused(tmp_path, embeddings, message):
+    frame = pd.DataFrame({"title": ["a\n", "b"], "item_id": ["a", "b\tc"]})
     with pytest.raises(ValueError, match=message):
-        save_embeddings(tmp_path / "a", embeddings, pd.DataFrame({"movie_id": [0, 1]}))
+        save_embeddings(tmp_path / "a", embeddings, frame)
     assert os.listdir(tmp_path) == []
-
-
-def test_an_id_that_would_change_is_refused(tmp_path):
-    frame = pd.DataFrame({"movie_id": [0, 1], "original_id": ["a", "b\tc"]})
-    with pytest.raises(
-        ValueError, match=r"original_id should hold no tab or line break; rename it"
-    ):
-        save_embeddings(tmp_path / "a", np.eye(2), frame)
 
 
 @pytest.mark.parametrize("name", ["missing/a", ""])
 def test_a_missing_folder_is_named(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"a folder that exists. Received: .*mkdir"):
-        save_embeddings(name, np.eye(2), pd.DataFrame({"movie_id": [0, 1]}))
+        save_embeddings(name, np.eye(2), pd.DataFrame({"item_id": [0, 1]}))
 
 
 def test_a_full_disk_leaves_the_old_pair(tmp_path, monkeypatch):
