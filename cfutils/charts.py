@@ -72,7 +72,7 @@ def _theme() -> alt.theme.ThemeConfig:
             "axis": {**labels, **lines, "labelLimit": 260},
             "legend": {**labels, "symbolLimit": 30},
             "header": {**labels},
-            "range": {"category": list(PALETTE)},
+            "range": {"category": list(PALETTE), "heatmap": ["#f7f7f7", "#08306b"]},
             "bar": {"color": ACCENT},
             "point": {"color": ACCENT, "filled": True},
             "line": {"color": ACCENT, "strokeWidth": 2},
@@ -354,9 +354,10 @@ def _one_map(data: pd.DataFrame, number: int, size: tuple[int, int]) -> alt.Laye
     x, y = f"x_{number}", f"y_{number}"
     across, up = _padded(data[x]), _padded(data[y])
     hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
+    exact = {"nice": False, "zero": False}
     base = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=across)),
-        y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=up)),
+        x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=across, **exact)),
+        y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=up, **exact)),
         tooltip=[
             *(["title:N", "genres:N"] if data["codes"].any() else ["title:N"]),
             alt.Tooltip("num_ratings:Q", title="ratings"),
