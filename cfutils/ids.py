@@ -85,10 +85,13 @@ def _rows(model: Any, ids: pd.Series, kind: str, place: int) -> np.ndarray:
     known = getattr(model, f"{kind}_ids", None)
     if known is not None:
         return known.get_indexer(texts(ids))
-    pair = isinstance(model, (tuple, list))
-    count = len(model[place]) if pair else getattr(model, f"num_{kind}s", None)
+    count = getattr(model, f"num_{kind}s", None)
     if count is None:
-        return np.full(len(ids), -1)
+        pair = isinstance(model, (tuple, list))
+        table = model[place] if pair else getattr(model, f"{kind}_embeddings", None)
+        if table is None:
+            return np.full(len(ids), -1)
+        count = len(table)
     if count != len(ids):
         raise ValueError(
             f"data should have the model's {count} {kind}s. Received: {len(ids)}. Load the data "
