@@ -57,8 +57,8 @@ def _titles(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _theme() -> alt.theme.ThemeConfig:
-    labels = {"labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
-    lines = {"gridColor": "#ececec", "domainColor": "#888", "tickColor": "#888"}
+    labels: Any = {"labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
+    lines: Any = {"gridColor": "#ececec", "domainColor": "#888", "tickColor": "#888"}
     return {
         "background": "white",
         "config": {
@@ -143,7 +143,7 @@ def sliced_histograms(
     for field, step, x_title in zip(("num_ratings", "mean_rating"), steps, titles, strict=True):
         # The last bin is closed at both ends, so that five stars do not open one beyond.
         last = float(np.ceil(data[field].max() / step) * step) - step
-        bins = f"min(floor(datum.{field} / {step}) * {step}, {last})"
+        bins = f"min(floor(datum.value / {step}) * {step}, {last})"
         everyone = _shares(alt.Chart().mark_bar(color=MUTED, opacity=0.75), field, bins, step)
         selected = alt.Chart().mark_bar(color=ACCENT, opacity=0.75).transform_filter(clicked)
         both = alt.layer(everyone, _shares(selected, field, bins, step)).encode(
@@ -164,7 +164,7 @@ def sliced_histograms(
 def _shares(chart: alt.Chart, field: str, bins: str, step: float) -> alt.Chart:
     """Counts the keys in each bin of a field, and their share of all keys, where Vega draws."""
     return (
-        chart.transform_aggregate(groupby=["key"], **{field: f"min({field})"})
+        chart.transform_aggregate(groupby=["key"], value=f"min({field})")  # the same in all rows
         .transform_calculate(bin=bins)
         .transform_aggregate(rows="count()", groupby=["bin"])
         .transform_joinaggregate(total="sum(rows)")
@@ -202,7 +202,7 @@ def norms(
     select = alt.IntervalSelectionConfig(type="interval", resolve="global")
     brush = alt.TopLevelSelectionParameter(name="brush", select=select, views=views)
     # An item's tooltip says its norm in every model, whichever panel it is hovered in.
-    tooltip = ["title:N", alt.Tooltip("num_ratings:Q", title="ratings")]
+    tooltip: list = ["title:N", alt.Tooltip("num_ratings:Q", title="ratings")]
     for number, name in enumerate(names):
         tooltip.append(alt.Tooltip(f"norm_{number}:Q", title=f"norm, {name}" if name else "norm"))
     panels = []
@@ -296,7 +296,7 @@ def embedding_map(
         "colour: the first of the genres clicked at the left that the item has (SHIFT-click adds)",
         "grey: items with none of them; ring: the title holds the text of the search box",
     ]
-    box = {"input": "search", "name": "Find a title: ", "placeholder": "e.g. star wars"}
+    box: Any = {"input": "search", "name": "Find a title: ", "placeholder": "e.g. star wars"}
     params = [alt.param(name="search", value="", bind=alt.binding(**box, debounce=150))]
     parts = []
     if len(genres):
@@ -331,10 +331,10 @@ def _by_place(code: str) -> list[dict[str, str]]:
     return [{"test": f"{test} == {place}", "value": c} for place, c in enumerate(PALETTE)]
 
 
-def _genre_list(genres: pd.DataFrame, highlight: Sequence[str]) -> alt.LayerChart:
+def _genre_list(genres: pd.DataFrame, highlight: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
     """The list of genres with their numbers of items, which takes the clicks."""
     codes = genres.set_index("genre")["code"]
-    at_first = {"value": [{"code": codes[genre]} for genre in highlight]} if highlight else {}
+    at_first: Any = {"value": [{"code": codes[genre]} for genre in highlight]} if highlight else {}
     clicked = alt.selection_point("clicked", fields=["code"], toggle="event.shiftKey", **at_first)
     rows = alt.Chart(genres).encode(
         y=alt.Y("genre:N", title=None, sort=list(genres["genre"])), tooltip=["genre:N", "items:Q"]
@@ -349,12 +349,14 @@ def _genre_list(genres: pd.DataFrame, highlight: Sequence[str]) -> alt.LayerChar
     return chart.properties(width=90, height=16 * len(genres), title=_small("Click: genre"))
 
 
-def _one_map(data: pd.DataFrame, number: int, size: tuple[int, int]) -> alt.LayerChart:
+def _one_map(
+    data: pd.DataFrame, number: int, size: tuple[int, int]
+) -> alt.LayerChart | alt.FacetChart:
     """One map: all points, those of the chosen genres, and rings and titles of some."""
     x, y = f"x_{number}", f"y_{number}"
     across, up = _padded(data[x]), _padded(data[y])
     hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
-    exact = {"nice": False, "zero": False}
+    exact: Any = {"nice": False, "zero": False}
     base = alt.Chart(data).encode(
         x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=across, **exact)),
         y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=up, **exact)),
@@ -410,7 +412,7 @@ def _map_titles(
         .transform_calculate(label=f"clamp(datum.middle, {lowest}, {highest})")
     )
     side = f"datum.{x} < {(left + right) / 2}"
-    style = {"fontSize": 12, "baseline": "middle", "limit": width / 2 - 10}
+    style: dict[str, Any] = {"fontSize": 12, "baseline": "middle", "limit": width / 2 - 10}
     style["align"] = alt.expr(f"{side} ? 'left' : 'right'")
     style["dx"] = alt.expr(f"{side} ? 9 : -9")
     text = titled.encode(y="label:Q", text="title:N")

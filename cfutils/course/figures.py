@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Box = tuple[str, str, float]  # label, shape, place across
 
 
-def tower(model: SoftmaxModel, *, title: str, subtitle: str = "") -> alt.LayerChart:
+def tower(
+    model: SoftmaxModel, *, title: str, subtitle: str = ""
+) -> alt.LayerChart | alt.FacetChart:
     """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything.
 
     Args:
@@ -123,7 +125,7 @@ def score_histograms(
     chart = alt.layer(bars, outlines, data=data)
     if len(panels) > 1:
         chart = chart.properties(width=260, height=220)
-        chart = chart.facet(alt.Column("panel:N", title=None, sort=panels))
+        chart = chart.facet(column=alt.Column("panel:N", title=None, sort=panels))
     return chart.properties(title=alt.Title(title, subtitle=subtitle))
 
 
@@ -208,7 +210,7 @@ def norm_lab(
     return chart.properties(title=alt.Title(title, subtitle=subtitle))
 
 
-def _measure(curves: pd.DataFrame, name: str, here: alt.expr.core.Expression) -> alt.LayerChart:
+def _measure(curves: pd.DataFrame, name: str, here: Any) -> alt.LayerChart | alt.FacetChart:
     """A measure along alpha, and a dot where the slider stands."""
     # Vega would read a dot or a bracket in a name as a path: the name is a title alone.
     data = curves[["alpha", name]].set_axis(["alpha", "value"], axis=1).round(4)
