@@ -143,7 +143,7 @@ def sliced_histograms(
     for field, step, x_title in zip(("num_ratings", "mean_rating"), steps, titles, strict=True):
         # The last bin is closed at both ends, so that five stars do not open one beyond.
         last = float(np.ceil(data[field].max() / step) * step) - step
-        bins = f"min(floor(datum.value / {step}) * {step}, {last})"
+        bins = f"min(floor(datum.{field} / {step}) * {step}, {last})"
         everyone = _shares(alt.Chart().mark_bar(color=MUTED, opacity=0.75), field, bins, step)
         selected = alt.Chart().mark_bar(color=ACCENT, opacity=0.75).transform_filter(clicked)
         both = alt.layer(everyone, _shares(selected, field, bins, step)).encode(
@@ -163,8 +163,9 @@ def sliced_histograms(
 
 def _shares(chart: alt.Chart, field: str, bins: str, step: float) -> alt.Chart:
     """Counts the keys in each bin of a field, and their share of all keys, where Vega draws."""
+    smallest: Any = {field: f"min({field})"}  # the same in all rows of a key
     return (
-        chart.transform_aggregate(groupby=["key"], value=f"min({field})")  # the same in all rows
+        chart.transform_aggregate(groupby=["key"], **smallest)
         .transform_calculate(bin=bins)
         .transform_aggregate(rows="count()", groupby=["bin"])
         .transform_joinaggregate(total="sum(rows)")
@@ -186,8 +187,7 @@ def norms(
             `norm` and `panel`. The logarithmic x axis has no zero: items without ratings are
             drawn at 0.5, and the subtitle then says so.
         title: what is seen, in words.
-        panel: the column that names the model; panels stand in the order of first appearance.
-            A frame without that column is drawn in one panel.
+        panel: the column that names the model. A frame without that column is drawn in one panel.
         subtitle: what to look at, in smaller letters.
 
     Raises:
