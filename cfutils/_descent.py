@@ -1,0 +1,273 @@
+"""The arithmetic of gradient descent on a matrix factorization, and of measuring it.
+
+Everything here is a function of tensors and of index tables made once per training run. The
+gradients computed are those of
+
+    weight / 2 sum_{(i,j) in Omega} (U_i.V_j - A_ij)^2 + pull / 2 sum_{all i, j} (U_i.V_j)^2,
+
+S V and S^T U where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. Two forms:
+
+- dense: S is an N x M table, three matrix products; the second sum costs nothing extra. Best while
+  that table is small or well filled.
+- sparse: the errors of a batch of ratings are computed by XLA without writing the gathered
+  embeddings to memory; laid out as sparse matrices, by user and by item, they multiply the tables.
+  All ratings are done in a few large batches, which bound the memory. The second sum comes from
+  Gram matrices.
+
+`choose_kernel` picks for full-batch training; tests hold both to the same gradients.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cfutils._tensorflow import tf
+from cfutils.losses import gravity, l2_penalty
+
+FULL = 2**22  # ratings per batch where all are wanted: a batch needs about 100 bytes for each
+TABLE = tf.TensorSpec([None, None], tf.float32)  # one graph serves tables of all sizes
+_CHUNK = 16384  # ratings whose embeddings are looked up at once
+
+
+def choose_kernel(num_users: int, num_items: int, num_ratings: int) -> str:
+    """Name the faster full-batch form: "dense" or "sparse".
+
+    Dense work grows with N M, sparse work with |Omega|, at about a twentieth of the speed per
+    entry; below 65,536 cells dense starts sooner (nothing to compile), above 2^24 cells (64 MiB a
+    table) it is not considered.
+    """
+    cells = num_users * num_items
+    dense = cells <= 2**16 or (cells <= 2**24 and cells <= 20 * num_ratings)
+    return "dense" if dense else "sparse"
+
+
+def step_function(
+    kind: str, tables: list, optimizer: Any, *, has_l2: bool, has_pull: bool, compiled: bool
+) -> Callable[..., None]:
+    """A step of descent, `step(number, parts, weights, factors)`.
+
+    Args:
+        kind: "dense", "sparse" (all batches in a step), or "batch" (the one of that number).
+        tables: The variables U and V.
+        optimizer: A Keras optimizer.
+        has_l2: Whether the loss has an l2 penalty; if not its factors are not looked at.
+        has_pull: The same of gravity.
+        compiled: Whether XLA compiles what the optimizer does, which pays for large tables.
+
+    Returns:
+        A function of `parts`, what `dense_tables` or `sparse_tables` made; `weights`, of each batch
+        or of all; and the factors (pull, l2 of users, l2 of items), as tensors, so that no graph
+        keeps an old coefficient.
+    """
+
+    def apply(by_user, by_item, factors):
+        gradients = [by_user, by_item]
+        if has_l2:
+            gradients = [g + f * t for g, f, t in zip(gradients, factors[1:], tables, strict=True)]
+        optimizer.apply(gradients, tables)
+
+    if compiled:
+        apply = tf.function(apply, autograph=False, jit_compile=True)
+
+    def step(number, parts, weights, factors):
+        factors = tf.unstack(factors, 3)
+        U, V = (tf.convert_to_tensor(table) for table in tables)
+        if kind == "dense":
+            gradients = dense_gradient(parts, U, V)
+        else:
+            batches = number[None] if kind == "batch" else tf.range(tf.size(parts[-1]) - 1)
+            weight = weights[number] if kind == "batch" else weights[0]
+            gradients = sparse_gradient(
+                parts, batches, weight, factors[0] if has_pull else None, U, V
+            )
+        apply(*gradients, factors)
+
+    return step
+
+
+def dense_tables(
+    users: np.ndarray,
+    items: np.ndarray,
+    ratings: np.ndarray,
+    shape: tuple[int, int],
+    weight: float,
+    pull: float,
+) -> tuple:
+    """Two [N, M] tables: the factor of U_i.V_j in S, and what is subtracted from the product."""
+    factors = np.full(shape, pull, np.float32)
+    factors[users, items] += np.float32(weight)
+    offsets = np.zeros_like(factors)
+    offsets[users, items] = np.float32(weight) * ratings
+    return tf.constant(factors), tf.constant(offsets)
+
+
+def dense_gradient(parts: tuple, U: tf.Tensor, V: tf.Tensor) -> tuple:
+    """(S V [N, d], S^T U [M, d]) by three dense products."""
+    factors, offsets = parts
+    slopes = factors * tf.matmul(U, V, transpose_b=True) - offsets
+    return tf.matmul(slopes, V), tf.matmul(slopes, U, transpose_a=True)
+
+
+def sparse_tables(
+    users: np.ndarray,
+    items: np.ndarray,
+    ratings: np.ndarray,
+    *,
+    num_batches: int,
+    generator: np.random.Generator | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> tuple[tuple, np.ndarray]:
+    """Deal ratings, in canonical order, into batches of equal size, give or take one.
+
+    Args:
+        users: int32 [n].
+        items: int32 [n].
+        ratings: float32 [n].
+        num_batches: Number of batches, up to n.
+        generator: Deals them out at random; None for slices as they come.
+        share: (w, W) keeps of each batch the ratings of users w, w + W, w + 2 W...
+
+    Returns:
+        A tuple of tensors, batch after batch: the pairs (user, item) of a batch in the order given
+        and the pairs (item, user) in the order of items, int64 [n, 2]; ratings [n] in the former
+        order; for the latter order the places in the former [n]; where each batch starts and the
+        last one ends [num_batches + 1]. And the size of each batch, all shares together.
+    """
+    count = len(users)
+    starts = -(-np.arange(num_batches + 1) * count // num_batches)
+    sizes = np.diff(starts).astype(np.float32)
+    if generator is not None:
+        small = np.min_scalar_type(num_batches)  # batch numbers of few bytes are sorted faster
+        numbers = np.repeat(np.arange(num_batches, dtype=small), np.diff(starts))
+        order = np.argsort(generator.permutation(numbers), kind="stable")
+        users, items, ratings = users[order], items[order], ratings[order]
+        del order, numbers
+    mine = users % share[1] == share[0]
+    if not mine.all():
+        starts = np.concatenate([[0], np.cumsum(mine)])[starts]
+        users, items, ratings = users[mine], items[mine], ratings[mine]
+    # One after the other, and each let go once TensorFlow has its copy.
+    ratings = tf.constant(ratings)
+    pairs = np.stack([users, items], axis=1, dtype=np.int64)
+    del users
+    by_user = tf.constant(pairs)
+    moves = np.empty(len(pairs), np.int32)
+    for start, stop in itertools.pairwise(starts):
+        moves[start:stop] = np.argsort(items[start:stop], kind="stable")
+        pairs[start:stop] = pairs[start:stop][moves[start:stop], ::-1]
+    del items
+    by_item = tf.constant(pairs)
+    del pairs
+    return (by_user, by_item, ratings, *map(tf.constant, (moves, starts.astype(np.int32)))), sizes
+
+
+def sparse_gradient(
+    parts: tuple, batches: tf.Tensor, weight: Any, pull: Any, U: tf.Tensor, V: tf.Tensor
+) -> tuple:
+    """(S V [N, d], S^T U [M, d]) of the ratings of the listed batches, int32 [one or more].
+
+    `parts` is what `sparse_tables` made, weight and pull are numbers; a pull of None costs nothing.
+    """
+    *columns, starts = parts
+
+    def gradient(number):
+        part = slice(starts[batches[number]], starts[batches[number] + 1])
+        by_user, by_item, ratings, moves = (column[part] for column in columns)
+        errors = _errors(by_user, ratings, U, V)
+        shape = [tf.shape(U, tf.int64)[0], tf.shape(V, tf.int64)[0]]
+        return (
+            sparse_product(by_user, errors, shape, V),
+            sparse_product(by_item, tf.gather(errors, moves), shape[::-1], U),
+        )
+
+    def add(number, by_user, by_item):
+        new_by_user, new_by_item = gradient(number)
+        return number + 1, by_user + new_by_user, by_item + new_by_item
+
+    count = tf.size(batches)
+    sums = tf.while_loop(
+        lambda number, *_: number < count, add, (1, *gradient(0)), parallel_iterations=1
+    )[1:]
+    by_user, by_item = (weight * total for total in sums)
+    if pull is not None:
+        by_user += pull * tf.matmul(U, tf.matmul(V, V, transpose_a=True))
+        by_item += pull * tf.matmul(V, tf.matmul(U, U, transpose_a=True))
+    return by_user, by_item
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _errors(pairs, ratings, U, V):
+    rows = tf.gather(U, pairs[:, 0])
+    return tf.reduce_sum(rows * tf.gather(V, pairs[:, 1]), axis=1) - ratings  # [n]
+
+
+def sparse_product(cells: Any, values: Any, shape: Any, table: tf.Tensor) -> tf.Tensor:
+    """A sparse matrix times a dense one, tensor [rows, d]; it has a gradient for the latter.
+
+    `tf.sparse`'s own product takes several times as long.
+
+    Args:
+        cells: int64 [n, 2], sorted by row.
+        values: float32 [n].
+        shape: The matrix's, a pair of integers or tensors.
+        table: float32 [columns, d].
+    """
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=cells, values=values, dense_shape=tf.stack([tf.cast(n, tf.int64) for n in shape])
+    )
+
+    def times(matrix, dense):
+        product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense)
+        return tf.ensure_shape(product, [None, dense.shape[1]])
+
+    # TensorFlow's own gradient also wants the matrix', and fails on an unknown shape. The transpose
+    # is formed, since the product's option for it adds up in the order in which threads finish.
+    @tf.custom_gradient
+    def product(table):
+        return times(matrix, table), lambda slopes: times(
+            tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32), slopes
+        )
+
+    return product(table)
+
+
+def squared_error(
+    pairs: tf.Tensor, ratings: tf.Tensor, U: tf.Tensor, V: tf.Tensor, dense: bool = False
+) -> tf.Tensor:
+    """Sum of squared errors, float64, a chunk of embeddings at a time.
+
+    `dense` goes through the whole product, twice as fast where `choose_kernel` says "dense".
+    """
+    if dense:
+        product = tf.matmul(U, V, transpose_b=True)
+        cells = pairs[:, 0] * tf.shape(V, tf.int64)[0] + pairs[:, 1]
+        errors = tf.gather(tf.reshape(product, [-1]), cells) - ratings
+        return tf.reduce_sum(tf.square(tf.cast(errors, tf.float64)))
+    count = tf.shape(ratings)[0]
+
+    def add(start, total):
+        part = slice(start, start + _CHUNK)
+        rows, columns = tf.gather(U, pairs[part, 0]), tf.gather(V, pairs[part, 1])
+        errors = tf.reduce_sum(rows * columns, axis=1) - ratings[part]
+        return start + _CHUNK, total + tf.cast(tf.reduce_sum(tf.square(errors)), tf.float64)
+
+    start = tf.constant(0), tf.constant(0.0, tf.float64)
+    return tf.while_loop(lambda at, _: at < count, add, start, parallel_iterations=1)[1]
+
+
+@functools.cache
+def measure_function(number: int, dense: bool) -> Callable[..., tf.Tensor]:
+    """A function of `number` (pairs, ratings) and U, V: the squared errors of each, l2, gravity."""
+
+    def measure(ratings, U, V):
+        errors = [squared_error(*each, U, V, dense) for each in ratings]
+        pulls = [l2_penalty(U, V), gravity(U, V)]
+        return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
+
+    each = tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None], tf.float32)
+    return tf.function(measure, [[each] * number, TABLE, TABLE], autograph=False)
