@@ -1,0 +1,447 @@
+"""Lists of a few items, worked out by hand; models that know their ids, and other data."""
+
+import dataclasses
+import math
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cfutils.data import Dataset
+from cfutils.ids import texts
+from cfutils.recommendation import embeddings, item_ratings, neighbours, recommend
+from cfutils.tables import load_ratings
+
+
+@pytest.fixture
+def small():
+    """Four items and two users; user 7 rated the first two, user 9 all but the first."""
+    items = pd.DataFrame(
+        {
+            "item_id": [10, 20, 30, 40],
+            "title": ["Alien (1979)", "Aliens (1986)", "Up [3] (2009)", "Heat, The (1995)"],
+            "genres": [["Horror", "Sci-Fi"], ["Sci-Fi"], [], ["Drama"]],
+            "year": [1979, 1986, 2009, 1995],
+        }
+    )
+    rated = [(0, 0, 4), (0, 1, 2), (1, 1, 5), (1, 2, 3), (1, 3, 1)]
+    ratings = pd.DataFrame(rated, columns=["user_num", "item_num", "rating"])
+    return Dataset(pd.DataFrame({"user_id": [7, 9]}), items, ratings)
+
+
+class Model:
+    # user 7 scores the items 1, 2, 3, 4; user 9 the opposite
+    user_embeddings = np.array([[1.0, 0], [-1, 0]])
+    item_embeddings = np.array([[1.0, 1], [2, 2], [3, 0], [4, 4]])
+
+
+PAIR = Model.user_embeddings, Model.item_embeddings
+
+
+@pytest.mark.parametrize("model", [Model(), PAIR])
+def test_recommendations_leave_out_what_is_rated(small, model):
+    expected = pd.DataFrame(
+        {
+            "item_id": [40, 30],
+            "title": ["Heat, The (1995)", "Up [3] (2009)"],
+            "genres": ["Drama", ""],
+            "year": [1995, 2009],
+            "num_ratings": [1, 1],
+            "score": np.array([4, 3], "float32"),
+        },
+        index=pd.RangeIndex(1, 3, name="rank"),
+    )
+    pd.testing.assert_frame_equal(recommend(model, small, 7), expected, check_dtype=False)
+    assert recommend(model, small, user="9", k=1)["item_id"].tolist() == [10]
+    marked = recommend(model, small, user=np.int64(7), rated="mark")
+    assert marked["item_id"].tolist() == [40, 30, 20, 10]
+    np.testing.assert_array_equal(marked["rating"], [np.nan, np.nan, 2, 4])
+
+
+def test_data_may_hold_a_part_of_the_ratings(small):
+    train = dataclasses.replace(small, ratings=small.ratings.iloc[1:])  # 7 without item 10
+    assert recommend(PAIR, train, 7)["item_id"].tolist() == [40, 30, 10]
+    assert recommend(PAIR, train, 7)["num_ratings"].tolist() == [1, 1, 0]
+
+
+def test_the_measure_decides_the_order(small):
+    def listed(**options):
+        return recommend(PAIR, small, 7, rated="mark", **options)
+
+    # cosines with (1, 0): 0.707 for all items but the third, which has 1
+    assert listed(measure="cosine", k=1)["item_id"].tolist() == [30]
+    # 4 / sqrt(4 sqrt(2)) = 1.68 and 3 / sqrt(3) = 1.73
+    best = listed(alpha=0.5, k=1)
+    assert best["item_id"].tolist() == [30]
+    assert best["score"].item() == pytest.approx(math.sqrt(3))
+
+
+def test_a_table_without_genres_is_enough():
+    data = table(("ann", "x", 1), ("bob", "y", 2))
+    frame = recommend((np.eye(2), np.eye(2)), data, "ann")
+    assert frame.columns.tolist() == ["item_id", "title", "num_ratings", "score"]
+    assert frame["title"].tolist() == ["y"]
+
+
+# A model that knows its ids, and other data
+
+
+TABLE = [("ann", "x", 5), ("ann", "y", 1), ("cid", "y", 4), ("cid", "z", 2)]
+
+
+def table(*rows):
+    return load_ratings(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
+
+
+class Known:
+    """Ann likes x before y before z, cid the opposite; who is new is folded in.
+
+    By a linear rule: u = sum_j (a_j - 3) V_j.
+    """
+
+    user_ids, item_ids = texts(["ann", "cid"]), texts(["x", "y", "z"])
+    user_embeddings, item_embeddings = np.array([[1.0], [-1.0]]), np.array([[3.0], [2.0], [1.0]])
+    iteration = 1
+
+    def fold_in(self, A):
+        assert A.shape == (1, len(self.item_embeddings))
+        self.folded = dict(zip(A.indices.tolist(), A.data.tolist(), strict=True))
+        return self.fold_in_parts(A.indices, A.data).sum(axis=0, keepdims=True)
+
+    def fold_in_parts(self, item_nums, ratings):
+        return (ratings - 3)[:, None] * self.item_embeddings[item_nums]
+
+
+def titles(model, data, user):
+    return recommend(model, data, user, rated="mark")["title"].tolist()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        table(*TABLE),
+        # somebody new stands before, between or behind; somebody is gone
+        table(("abe", "x", 1), *TABLE),
+        table(*TABLE, ("bob", "x", 1), ("dan", "x", 1)),
+        table(*TABLE[2:], ("dan", "x", 3)),
+    ],
+)
+def test_users_are_found_in_other_data(data):
+    assert titles(Known(), data, "cid") == ["z", "y", "x"]
+    if "ann" in set(data.users["user_id"]):
+        assert titles(Known(), data, "ann") == ["x", "y", "z"]
+
+
+def test_ids_are_compared_as_texts():
+    """Numbers of two kinds: the model keeps texts."""
+    model = Known()
+    model.user_ids, model.item_ids = texts([5, 70]), texts([4, 9])
+    model.item_embeddings = model.item_embeddings[:2]
+    data = table((70, 4, 1), (5, 4, 2), (70, 9, 3))
+    for five, seventy in ((5, 70), ("5", "70")):
+        assert titles(model, data, five) == ["4", "9"]
+        assert titles(model, data, seventy) == ["9", "4"]
+    model.user_ids, model.item_ids = texts([5, 70]), texts([1.5, 2.5])
+    data = table((70, 1.5, 1), (5, 2.5, 2))
+    assert titles(model, data, 5) == ["1.5", "2.5"]
+
+
+def test_a_user_who_is_not_in_the_model_is_folded_in():
+    data, model = table(("abe", "z", 2), ("abe", "x", 5), *TABLE), Known()
+    assert recommend(model, data, "abe")["title"].tolist() == ["y"]
+    assert model.folded == {0: 5, 2: 2}  # rows of the model
+    unrated = dataclasses.replace(data, ratings=data.ratings[data.ratings["user_num"] > 0])
+    with pytest.raises(ValueError, match="have rated items that are. Received: user 'abe'"):
+        recommend(model, unrated, "abe")
+    fixed = dataclasses.make_dataclass("Fixed", ["user_ids", "item_ids", "item_embeddings"])
+    with pytest.raises(ValueError, match="model should have fold_in .* Fixed, and user 'abe'"):
+        recommend(fixed(Known.user_ids, Known.item_ids, Known.item_embeddings), data, "abe")
+
+
+def test_users_of_whom_the_model_knows_none_are_folded_in_with_a_warning():
+    data = table(("dan", "x", 4), ("dan", "y", 1), ("eve", "z", 1))
+    with pytest.warns(UserWarning, match="None of the users of data is in .* has 'ann' and"):
+        recommend(Known(), data, "dan")
+
+
+@pytest.mark.parametrize(
+    ("data", "left", "new"),
+    [
+        # as many items, but one is another; one more before and behind; one less
+        (table(*TABLE[:1], ("ann", "aa", 2), *TABLE[3:]), ["x", "z"], "1 of the 3 .*: 'aa'"),
+        (table(*TABLE, ("cid", "a", 2), ("cid", "zz", 2)), ["x", "y", "z"], "2 of the 5 .*'a', 'z"),
+        (table(*TABLE[:3]), ["x", "y"], None),
+    ],
+)
+def test_items_are_found_in_other_data(data, left, new):
+    """Neither an exchanged nor a shifted item gets the embedding of another."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert titles(Known(), data, "ann") == left
+        assert titles(Known(), data, "cid") == left[::-1]
+        near = neighbours(Known(), data, "x", measure="dot")
+        recommend(Known(), data, ratings={"x": 5})
+    assert near["title"].tolist() == left[1:]
+    assert near["score"].tolist() == [{"y": 6.0, "z": 3.0}[title] for title in left[1:]]
+    messages = {str(each.message) for each in caught}
+    assert {each.filename for each in caught} <= {__file__}  # the line that called
+    assert len(messages) == (new is not None)
+    if new:
+        assert re.match(new + r".* Train a new model", messages.pop())
+
+
+def test_the_first_five_unknown_items_are_named():
+    with pytest.warns(UserWarning, match=r"7 of the 8 .*: 'a0', 'a1', 'a2', 'a3', 'a4', \.\.\.\."):
+        recommend(Known(), table(("ann", "x", 5), *[("ann", f"a{i}", 1) for i in range(7)]), "ann")
+
+
+def test_data_of_which_the_model_knows_no_item_is_refused():
+    with pytest.raises(ValueError, match=r"1 others, 'q' the first, .* the model has 'x'"):
+        recommend(Known(), table(("ann", "q", 1)), "ann")
+
+
+# Somebody new
+
+
+def test_own_ratings_are_folded_in_and_left_out():
+    model, data = Known(), table(("abe", "a", 1), *TABLE)  # a is not in the model
+    with pytest.warns(UserWarning, match="1 of the 4 items"):
+        frame = recommend(model, data, ratings={"z": 5, "a": 4}, rated="mark")
+    assert model.folded == {2: 5}
+    # u = (5 - 3) 1 = 2
+    assert frame["title"].tolist() == ["x", "y", "z"]
+    assert frame["score"].tolist() == [6, 4, 2]
+    assert frame["because"].tolist() == ["z", "z", "z"]
+    np.testing.assert_array_equal(frame["rating"], [np.nan, np.nan, 5])
+    with pytest.warns(UserWarning, match="1 of the 4 items"):
+        assert recommend(model, data, ratings={"z": 5, "a": 4})["title"].tolist() == ["x", "y"]
+
+
+def test_the_reason_is_the_rating_that_adds_most():
+    # u = (4 - 3) 2 + (5 - 3) 1: y adds as much as z, and the first of them is named
+    frame = recommend(Known(), table(*TABLE), ratings={"z": 5, "y": 4})
+    assert frame["because"].tolist() == ["z"]
+    frame = recommend(Known(), table(*TABLE), ratings={"z": 4, "y": 5})
+    assert frame["because"].tolist() == ["y"]
+    frame = recommend(Known(), table(*TABLE), ratings={"z": 1})  # nothing speaks for the others
+    assert frame["because"].isna().all()
+    assert frame["score"].tolist() == [-4, -6]
+
+
+def test_the_reason_is_the_rating_whose_absence_costs_most():
+    """Against brute force: solve without one rating's right-hand side, for every rating."""
+    import cfutils as cf
+
+    rng = np.random.default_rng(3)
+    pairs = np.sort(rng.permutation(20 * 30)[:200])
+    rated = {"user_num": pairs // 30, "item_num": pairs % 30, "rating": rng.integers(1, 6, 200)}
+    data = Dataset(
+        pd.DataFrame({"user_id": range(20)}),
+        pd.DataFrame({"item_id": range(100, 130), "title": [f"Title {i}" for i in range(30)]}),
+        pd.DataFrame(rated),
+    )
+    model = cf.CFModel(data, 4, l2_coeff=0.1, gravity_coeff=0.3, seed=1)
+    model.train_als(data, num_iterations=5)
+    own = {2: 5, 7: 1, 11: 3, 29: 4}
+    frame = recommend(model, data, ratings={100 + row: value for row, value in own.items()}, k=26)
+
+    rows, values = np.array(list(own)), np.array(list(own.values()), float)
+    V = model.item_embeddings.astype(float)
+    # alpha = gravity_coeff |Omega| / (N M), lambda = l2_coeff |Omega| / N
+    H = V[rows].T @ V[rows] + 0.3 * 200 / 600 * V.T @ V + 0.1 * 200 / 20 * np.eye(4)
+    full = V @ np.linalg.solve(H, V[rows].T @ values)
+    loss = np.stack(
+        [full - V @ np.linalg.solve(H, V[rows].T @ np.where(rows == r, 0, values)) for r in rows]
+    )
+    assert len(frame) == 26
+    for item in frame.itertuples():
+        costs = loss[:, item.item_id - 100]
+        np.testing.assert_allclose(item.score, full[item.item_id - 100], rtol=1e-4, atol=1e-5)
+        if costs.max() > 0:
+            assert item.because == f"Title {rows[costs.argmax()]}"
+        else:
+            assert pd.isna(item.because)
+    assert frame["because"].nunique() > 1
+
+
+def test_items_are_named_by_id_or_title(small):
+    named = {"10": 5, 20: 4.0, "up [3]": np.float32(3), "the heat": np.int64(1)}
+    assert item_ratings(small, named) == {0: 5, 1: 4, 2: 3, 3: 1}
+
+
+@pytest.mark.parametrize(
+    ("ratings", "error", "message"),
+    [
+        ({}, ValueError, "ratings should hold at least one rating. Received: none"),
+        (
+            {"alie": 5},
+            LookupError,
+            r"whole title or an id. Received: 'alie'. .*\(id 20\).*\(id 10\)",
+        ),
+        ({0: 5}, LookupError, "Received: 0, which is none"),  # a row is no id
+        ({True: 5}, ValueError, "Received: True"),
+        (
+            {"Alien": 5, 10: 4},
+            ValueError,
+            r"each item once. Received: 'Alien \(1979\)' again as 10",
+        ),
+        ({10: 6}, ValueError, "from 1 to 5, the range of data.ratings. Received: 6 for 10"),
+        ({10: float("nan")}, ValueError, "Received: nan"),
+        ({10: 10**400}, ValueError, "Received: 1000"),
+        ({10: "5"}, ValueError, "Received: '5'"),
+        ({10: True}, ValueError, "Received: True"),
+        ([10, 5], TypeError, r"ratings should be a dict .* list. Make one: dict\(zip"),
+        ("my_ratings.json", TypeError, "read_own_ratings"),
+    ],
+)
+def test_what_is_no_rating_is_refused(small, ratings, error, message):
+    with pytest.raises(error, match=message):
+        item_ratings(small, ratings)
+    with pytest.raises(error, match=message):
+        recommend(PAIR, small, ratings=ratings)
+
+
+def test_ratings_of_nothing_that_the_model_knows_are_refused():
+    data = table(("abe", "a", 1), *TABLE)
+    with (
+        pytest.warns(UserWarning, match="1 of the 4"),
+        pytest.raises(ValueError, match="rated items that are. Received: ratings of 'a'"),
+    ):
+        recommend(Known(), data, ratings={"a": 1})
+    with pytest.raises(ValueError, match="model should have fold_in .* tuple, and ratings of 'x'"):
+        recommend((np.eye(2), np.eye(3)[:, :2]), table(*TABLE), ratings={"x": 1})
+
+
+# Neighbours
+
+
+def test_neighbours_are_without_the_item(small):
+    frame = neighbours(PAIR, small, 10)
+    assert frame["item_id"].tolist() == [20, 40, 30]
+    np.testing.assert_allclose(frame["score"], [1, 1, 1 / math.sqrt(2)], rtol=1e-6)
+    assert frame.columns.name == "nearest to Alien (1979)"
+    assert frame.attrs == {"item_id": 10, "other_matches": {}}
+    assert neighbours(PAIR, small, "10", measure="dot")["item_id"].tolist() == [40, 20, 30]
+    # <(3, 0), v> / |v|^2 = 3/2, 6/8 and 12/32
+    frame = neighbours(PAIR, small, "up [3]", measure="dot", alpha=2)
+    assert frame["item_id"].tolist() == [10, 20, 40]
+
+
+def test_neighbours_of_a_part_of_a_title_name_what_else_matched(small):
+    frame = neighbours(PAIR, small, "(19")  # Aliens has two ratings, the others one
+    assert frame.attrs == {
+        "item_id": 20,
+        "other_matches": {10: "Alien (1979)", 40: "Heat, The (1995)"},
+    }
+    assert frame.columns.name == "nearest to Aliens (1986) (2 more matched)"
+    assert "2 more matched" in frame.to_html()
+    frame = neighbours(PAIR, small, "ALIEN")  # a whole title, though Aliens has more ratings
+    assert frame.attrs == {"item_id": 10, "other_matches": {20: "Aliens (1986)"}}
+    assert neighbours(PAIR, small, "the heat").attrs == {"item_id": 40, "other_matches": {}}
+    with pytest.raises(LookupError, match="Closest: Alien"):
+        neighbours(PAIR, small, "Alein")
+
+
+def test_a_number_is_an_id_or_a_whole_title():
+    rows = [(user, "117", 1) for user in range(3)] + [(0, "17", 1), (0, "170", 1)]
+    pair = np.eye(3), np.eye(3)
+    assert neighbours(pair, table(*rows), "17").attrs["item_id"] == "17"
+    for part in ("7", "01"):
+        with pytest.raises(LookupError, match=rf"'{part}'"):
+            neighbours(pair, table(*rows), part)
+
+
+def test_titles_of_several_items_are_told_apart_by_ratings_or_case():
+    rows = [(user, "EMMA", 1) for user in range(3)] + [(0, "Emma", 1), (0, "emma", 1)]
+    data, pair = table(*rows), (np.eye(3), np.eye(3))
+    for title in ("EMMA", "Emma", "emma"):
+        near = neighbours(pair, data, title)
+        assert near.columns.name == f"nearest to {title} (2 more matched)"
+    assert neighbours(pair, data, "eMMa").columns.name == "nearest to EMMA (2 more matched)"
+
+
+@pytest.mark.filterwarnings("ignore:1 of the 3 items:UserWarning")
+def test_an_item_that_the_model_does_not_know_has_no_neighbours():
+    data = table(*TABLE[:1], ("ann", "aa", 2), *TABLE[3:])
+    with pytest.raises(ValueError, match="item should be in the model. Received: 'aa', which is"):
+        neighbours(Known(), data, "aa")
+
+
+# Embeddings
+
+
+def test_embeddings_stand_in_the_order_of_the_data(small):
+    data = table(*TABLE[2:], ("ann", "x", 3))
+    users, items = embeddings(Known(), data)
+    assert (users.tolist(), items.tolist()) == ([[1], [-1]], [[3], [2], [1]])
+    # the model has an item and a user more
+    users, items = embeddings(Known(), table(("cid", "z", 1), ("cid", "y", 2)))
+    assert (users.tolist(), items.tolist()) == ([[-1]], [[2], [1]])
+    for given, made in zip(PAIR, embeddings(PAIR, small), strict=True):
+        np.testing.assert_array_equal(given, made)
+    for strange, kind in ((("bob", "x", 1), "users"), (("ann", "q", 1), "items")):
+        with pytest.raises(ValueError, match=f"data should have {kind} of the model only"):
+            embeddings(Known(), table(*TABLE, strange))
+
+    class NoUsers(Known):
+        user_ids = user_embeddings = None
+
+        def fold_in(self, A):
+            return np.full((A.num_users, 1), 7.0)
+
+    assert embeddings(NoUsers(), data)[0].tolist() == [[7], [7]]
+
+
+def test_bad_requests_are_refused(small):
+    for user in (2, 0, "x", "", 1.5, [1.0, 0.0], (1.0, 0.0), True, np.ones(2)):
+        with pytest.raises(ValueError, match=r"user should be an id of data.users. Received: "):
+            recommend(PAIR, small, user)
+    for given in ({}, {"user": 7, "ratings": {10: 5}}):
+        with pytest.raises(ValueError, match="either user or ratings. Received: (neither|both)"):
+            recommend(PAIR, small, **given)
+    with pytest.raises(ValueError, match=r"rated should be 'exclude' or 'mark'. Received: 'x'"):
+        recommend(PAIR, small, 7, rated="x")
+    with pytest.raises(ValueError, match="k should be an integer, 1 or more. Received: 0"):
+        recommend(PAIR, small, 7, k=0)
+    with pytest.raises(ValueError, match="the model's 1 users. Received: 2"):
+        recommend((PAIR[0][:1], PAIR[1]), small, 7)
+    for item in (0, -1):
+        with pytest.raises(LookupError, match=r"item should be an id of data.items. Received"):
+            neighbours(PAIR, small, item)
+    for item in (1.0, None, True, [10]):
+        with pytest.raises(ValueError, match=r"an id .* or a title. Received"):
+            neighbours(PAIR, small, item)
+    with pytest.raises(ValueError, match="text should be part of a title. Received: ' '"):
+        neighbours(PAIR, small, " ")
+    with pytest.raises(ValueError, match="the model's 3 items. Received: 4"):
+        neighbours((None, np.ones((3, 2))), small, 10)
+    for model, name in (({}, "dict"), ((1, 2, 3), "tuple")):
+        with pytest.raises(ValueError, match=rf"model should have item_emb.* Received: {name}"):
+            neighbours(model, small, 10)
+
+
+def test_untrained_models_are_refused(small):
+    model = Model()
+    model.iteration = 0
+    for ask in (
+        lambda: recommend(model, small, 7),
+        lambda: recommend(model, small, ratings={10: 5}),
+        lambda: neighbours(model, small, 10),
+        lambda: embeddings(model, small),
+    ):
+        with pytest.raises(
+            ValueError, match=r"be trained. Received: a new Model. Call model.train"
+        ):
+            ask()
+
+
+def test_neither_scores_nor_lists_nor_the_panel_import_tensorflow():
+    code = (
+        "import sys, cfutils.scores, cfutils.recommendation, cfutils.panel\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
