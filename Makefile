@@ -1,9 +1,10 @@
 # make run       install, fetch the data, run every notebook; pages in site/index.html
 # make run NOTEBOOK=01   only the notebooks whose names start with 01
+# make check     style, types and the quick tests, for daily work
 # make test      install the same way and check everything
 # make lab       JupyterLab
 # make exercises copies of the notebooks without solutions and outputs, in exercises/
-# make lint      ruff
+# make lint      style and types
 # make refresh   execute the notebooks in place, for committing (NOTEBOOK=01 as above)
 # make lock      compile requirements.txt from pyproject.toml
 
@@ -18,12 +19,16 @@ BIN := $(VENV)/bin
 # One stamp per interpreter, so that naming another one installs anew.
 INSTALLED := $(VENV)/.installed-$(subst /,-,$(PYTHON))
 
-.PHONY: run test lab exercises lint refresh lock data install
+.PHONY: run check test lab exercises lint refresh lock data install
 run: data
+	$(BIN)/python tools/reference.py
 	$(BIN)/python tools/run.py --only "$(NOTEBOOK)"
 
+check: data lint
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not browser"
+
 test: data lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
 		-n 2 --dist loadfile --no-loadscope-reorder $(LATER_FIRST)
 
@@ -36,6 +41,7 @@ exercises: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 refresh: data
 	$(BIN)/python tools/run.py --in-place --only "$(NOTEBOOK)"
@@ -47,7 +53,7 @@ lock: install
 		--no-annotate --no-header --quiet --output-file requirements.txt
 
 data: install
-	$(BIN)/python -m cfutils.data
+	$(BIN)/python -m cfutils.movielens
 
 install: $(INSTALLED)
 

@@ -10,6 +10,7 @@ folder already is left as it is, so that no answer gets lost; delete or rename i
 
 import argparse
 import pathlib
+import re
 import sys
 
 import nbformat
@@ -17,6 +18,7 @@ import nbformat
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+SOLUTION = re.compile(rf"^([ \t]*){BEGIN}\n(?:(?!.*{BEGIN}).*\n)*?[ \t]*{END}$", re.MULTILINE)
 STUB = "...  # your code here"
 FOLDED = "Solutions are folded; `make exercises` writes copies of the notebooks without them."
 ELSEWHERE = "Solutions stand in the notebook of the same name in the folder `notebooks`."
@@ -25,16 +27,15 @@ ELSEWHERE = "Solutions stand in the notebook of the same name in the folder `not
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "exercises")
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
+    folder = parser.parse_args().output
+    folder.mkdir(parents=True, exist_ok=True)
     copies = {}
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         try:
-            copies[path.name] = copy_to_solve(nbformat.read(path, as_version=4))
+            copies[folder / path.name] = copy_to_solve(nbformat.read(path, as_version=4))
         except ValueError as error:
             sys.exit(f"{path.name}: {error}")
-    for name, notebook in copies.items():
-        path = options.output / name
+    for path, notebook in copies.items():
         if path.exists():
             print(f"{path} is kept; delete or rename it to get a fresh one.")
         else:
@@ -43,17 +44,7 @@ def main():
 
 
 def copy_to_solve(notebook):
-    """Take solutions and outputs out of a notebook, in place.
-
-    Args:
-        notebook: A notebook of nbformat 4.
-
-    Returns:
-        The notebook.
-
-    Raises:
-        ValueError: If a cell tagged `solution` does not mark what to take out.
-    """
+    """A notebook without solutions and outputs; it is changed in place."""
     for cell in notebook.cells:
         if cell.cell_type != "code":
             cell.source = cell.source.replace(FOLDED, ELSEWHERE)
@@ -68,33 +59,11 @@ def copy_to_solve(notebook):
 
 
 def without_solution(source, name):
-    """Put a stub in the place of each marked solution.
-
-    Args:
-        source: Text of a code cell.
-        name: Name of the cell, for the error.
-
-    Returns:
-        The text without the marks and what stands between them; the stub is indented as the mark.
-
-    Raises:
-        ValueError: If there is no mark, or one has no counterpart.
-    """
-    lines, inside, found = [], False, 0
-    for line in source.splitlines():
-        mark = line.strip()
-        if mark in (BEGIN, END):
-            if (mark == END) != inside:
-                raise ValueError(f"cell {name}: {mark!r} has no counterpart.")
-            inside = mark == BEGIN
-            if inside:
-                found += 1
-                lines.append(line.replace(BEGIN, STUB))
-        elif not inside:
-            lines.append(line)
-    if inside or not found:
+    """The text of a cell with a stub, indented alike, in the place of each marked solution."""
+    text, found = SOLUTION.subn(rf"\1{STUB}", source)
+    if not found or BEGIN in text or END in text:
         raise ValueError(f"cell {name} is tagged 'solution' and should hold {BEGIN!r}, {END!r}.")
-    return "\n".join(lines)
+    return text
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ LEAD = (
     "Notebooks on MovieLens 100K, run from top to bottom. Each asks a question and measures the "
     "answer. The charts react to the mouse: hover for details, click where the title says so."
 )
+REFERENCE = '<p>Their package: <a href="api/index.html">reference of cfutils</a>.</p>'
 DATA_NOTE = (
     "<p>Data: MovieLens 100K, F. Maxwell Harper and Joseph A. Konstan, The MovieLens Datasets: "
     "History and Context, ACM TiiS 5(4), 2015. Not to be redistributed.</p>"
@@ -32,43 +33,40 @@ VEGALITE = "application/vnd.vegalite.v5+json"
 
 
 def read_series(paths):
-    """Reads what the index says of each notebook: its title and one sentence.
+    """What the index says of each notebook: {name: (title, sentence)}.
 
-    Args:
-        paths: the notebooks, in their order.
-
-    Returns:
-        Dict {name of the notebook: (title, sentence)}. The title is the first line of the first
-        cell, behind "# ". The sentence is taken from the paragraph below: the first one that says
-        what the notebook does ("this notebook ...", "here we ..."), or else the first.
+    The title is the first line, behind "# ". The sentence is the first of the paragraph below that
+    says what the notebook does ("this notebook ...", "here we ..."), or else the first.
     """
-    return {path.stem: _read_lead(path) for path in paths}
+    series = {}
+    for path in paths:
+        try:
+            source = nbformat.read(path, as_version=4).cells[0].source
+            title = re.match(r"# (.*)", source)
+        except (ValueError, IndexError, AttributeError, nbformat.ValidationError) as error:
+            sys.exit(f"{path.name} can't be read as a notebook: {error}")
+        if title is None:
+            sys.exit(f"{path.name} should begin with a cell whose first line is '# ' and a title.")
+        lead = re.split(r"\n\s*\n", source[title.end() :].strip())[0]
+        sentences = re.split(r"(?<=[.!?])\s+(?=\W*[A-Z])", lead)
+        about = [
+            text for text in sentences if re.search(r"\b(this notebook|here we)\b", text, re.I)
+        ]
+        series[path.stem] = title[1], [*about, *sentences][0]
+    return series
 
 
 def write_page(name, notebook, seconds, series, output):
-    """Writes the page of a notebook that has run, its picture and its entry for the index.
-
-    Args:
-        name: of the notebook, in `series`.
-        notebook: with its outputs; it is not changed.
-        seconds: that the run took.
-        series: see `read_series`.
-        output: folder of the site.
-    """
+    """Writes the page, picture and entry in the index of a notebook that took `seconds` to run."""
     assets = output / "assets"
     assets.mkdir(parents=True, exist_ok=True)
-    picture, png = _picture(notebook), assets / f"{name}.png"
-    png.unlink(missing_ok=True)
-    image = ""
-    if picture is not None:
-        alt, content = picture
-        png.write_bytes(content)
-        width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-        image = (
-            f'<img src="assets/{name}.png" alt="{html.escape(alt)}" '
-            f'width="{width}" height="{height}">'
-        )
-    time = f"Executed in {seconds:.0f} seconds."
+    image, time = "", f"Executed in {seconds:.0f} seconds."
+    (assets / f"{name}.png").unlink(missing_ok=True)
+    if picture := _picture(notebook):
+        alt, png = picture
+        (assets / f"{name}.png").write_bytes(png)
+        width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+        image = f'<img src="assets/{name}.png" alt="{alt}" width="{width}" height="{height}">'
     card = _card(name, series, f"{name}.html", image, time)
     (assets / f"{name}.card").write_text(card, encoding="utf-8")
     body = (
@@ -80,46 +78,34 @@ def write_page(name, notebook, seconds, series, output):
 
 
 def link_pages(series, output):
-    """Joins the pages that are there by links, and lists all notebooks in the index.
-
-    Args:
-        series: see `read_series`; a notebook without a page is listed as not run yet.
-        output: folder of the site.
-    """
+    """Joins the pages that are there by links, and lists all notebooks in the index."""
     assets = output / "assets"
     assets.mkdir(parents=True, exist_ok=True)
     (assets / "vega.js").write_text(vl_convert.javascript_bundle(), encoding="utf-8")
     (assets / "page.js").write_bytes((TOOLS / "page.js").read_bytes())
     (assets / "style.css").write_text(_style(), encoding="utf-8")
-    there = [
-        name
-        for name in series
-        if (output / f"{name}.html").exists() and (assets / f"{name}.card").exists()
-    ]
+    pages = {name: (output / f"{name}.html", assets / f"{name}.card") for name in series}
+    there = [name for name, files in pages.items() if all(file.exists() for file in files)]
     for before, name, after in zip([None, *there], there, [*there[1:], None], strict=False):
         links = '<a href="index.html">All notebooks</a>'
         for rel, other, text in (("prev", before, "← {}"), ("next", after, "{} →")):
             if other is not None:
                 text = text.format(html.escape(_named(other, series)))
                 links += f'<a rel="{rel}" href="{other}.html">{text}</a>'
-        page = output / f"{name}.html"
-        text = page.read_text(encoding="utf-8")
-        text = re.sub(
-            r'(<nav aria-label="Notebooks, \w+">).*?(</nav>)',
-            lambda match, links=links: f"{match[1]}{links}{match[2]}",
-            text,
-            flags=re.DOTALL,
-        )
-        page.write_text(text, encoding="utf-8")
+        nav = re.compile(r'(<nav aria-label="Notebooks, \w+">).*?(</nav>)', re.DOTALL)
+        page = pages[name][0].read_text(encoding="utf-8")
+        page = nav.sub(lambda match, links=links: f"{match[1]}{links}{match[2]}", page)
+        pages[name][0].write_text(page, encoding="utf-8")
     cards = [
-        (assets / f"{name}.card").read_text(encoding="utf-8")
+        pages[name][1].read_text(encoding="utf-8")
         if name in there
         else _card(name, series, None, "", "Not run yet.")
         for name in series
     ]
+    reference = REFERENCE if (output / "api" / "index.html").exists() else ""
     body = (
-        f'<main><h1>{HEADING}</h1><p>{LEAD}</p><ol class="cards">{"".join(cards)}</ol></main>'
-        f"<footer>{DATA_NOTE}</footer>"
+        f'<main><h1>{HEADING}</h1><p>{LEAD}</p><ol class="cards">{"".join(cards)}</ol>'
+        f"{reference}</main><footer>{DATA_NOTE}</footer>"
     )
     _write(output / "index.html", HEADING, body)
 
@@ -139,24 +125,10 @@ class _MathMLRenderer(IPythonRenderer):
         return latex2mathml.converter.convert(body)
 
 
-def _read_lead(path):
-    try:
-        source = nbformat.read(path, as_version=4).cells[0].source
-        title = re.match(r"# (.*)", source)
-    except (ValueError, IndexError, AttributeError, nbformat.ValidationError) as error:
-        sys.exit(f"{path.name} can't be read as a notebook: {error}")
-    if title is None:
-        sys.exit(f"{path.name} should begin with a cell whose first line is '# ' and its title.")
-    lead = re.split(r"\n\s*\n", source[title.end() :].strip())[0]
-    sentences = re.split(r"(?<=[.!?])\s+(?=\W*[A-Z])", lead)
-    about = [text for text in sentences if re.search(r"\b(this notebook|here we)\b", text, re.I)]
-    return title[1], [*about, *sentences][0]
-
-
 def _picture(notebook):
     """(text, PNG) of the chart tagged `picture`, or of the last chart; None without a chart."""
     charts = [
-        ("picture" in tags, output.data["text/plain"], output.data["image/png"])
+        ("picture" in tags, html.escape(output.data["text/plain"]), output.data["image/png"])
         for cell in notebook.cells
         if "solution" not in (tags := cell.metadata.get("tags", []))
         for output in cell.get("outputs", [])

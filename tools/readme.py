@@ -23,26 +23,19 @@ def tagged_outputs(notebooks):
             for tag in cell.metadata.get("tags", []):
                 if tag.startswith("readme-"):
                     data = cell.outputs[-1].data
-                    content = data.get("text/markdown")
-                    if content is None:
-                        content = base64.b64decode(data["image/png"])
+                    content = data.get("text/markdown") or base64.b64decode(data["image/png"])
                     found[tag.removeprefix("readme-")] = content
     return found
 
 
 def with_tables(text, outputs):
-    """The README's text with every table replaced.
-
-    Raises:
-        ValueError: If a table has no place in the README.
-    """
+    """The README's text with every table replaced; a ValueError if one has no place in it."""
     for name, content in outputs.items():
         if isinstance(content, str):
-            place = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-            if not place.search(text):
+            place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+            text, found = place.subn(lambda m, new=content: f"{m[1]}{new.strip()}\n{m[2]}", text)
+            if not found:
                 raise ValueError(f"README.md should have <!-- {name} --> ... <!-- /{name} -->.")
-            replacement = f"<!-- {name} -->\n{content.strip()}\n<!-- /{name} -->"
-            text = place.sub(lambda _, new=replacement: new, text)
     return text
 
 
@@ -50,7 +43,6 @@ def main():
     outputs = tagged_outputs(ROOT / "notebooks")
     readme = ROOT / "README.md"
     readme.write_text(with_tables(readme.read_text("utf-8"), outputs), "utf-8")
-    (ROOT / "pictures").mkdir(exist_ok=True)
     for name, content in outputs.items():
         if isinstance(content, bytes):
             (ROOT / "pictures" / f"{name}.png").write_bytes(content)

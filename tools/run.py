@@ -40,22 +40,19 @@ def main():
         sys.exit(f"No notebook starts with {options.only!r}. There are: {names}")
     series = pages.read_series(everything)
     if options.in_place:
-        paths.reverse()  # the first notebook shows the others' run times
-    elif options.output.exists():
+        for path in reversed(paths):  # the first notebook shows the others' run times
+            notebook, seconds = execute(path)
+            nbformat.write(tidy(notebook), path)
+            save_run_time(path.stem, seconds)
+        return
+    if options.output.exists():
         for path in paths:
             (options.output / f"{path.stem}.html").unlink(missing_ok=True)
         pages.link_pages(series, options.output)
     for path in paths:
-        notebook, seconds = execute(path)
-        if options.in_place:
-            tidy(notebook)
-            nbformat.write(notebook, path)
-            save_run_time(path.stem, seconds)
-        else:
-            pages.write_page(path.stem, notebook, seconds, series, options.output)
-            pages.link_pages(series, options.output)
-    if not options.in_place:
-        print(f"\nOpen {options.output / 'index.html'} in a browser.")
+        pages.write_page(path.stem, *execute(path), series, options.output)
+        pages.link_pages(series, options.output)
+    print(f"\nOpen {options.output / 'index.html'} in a browser.")
 
 
 def execute(path):
@@ -67,15 +64,14 @@ def execute(path):
     def show(cell=None, cell_index=None):
         nonlocal current
         current = current if cell_index is None else cell_index + 1
-        elapsed = f"{int(time.perf_counter() - started)} s"
-        line = f"{path.stem}: cell {current} of {total}, {elapsed}"
-        print(f"\r{line:<70}" if sys.stdout.isatty() else line, end=end, flush=True)
+        line = f"{path.stem}: cell {current} of {total}, {int(time.perf_counter() - started)} s"
+        terminal = sys.stdout.isatty()
+        print(f"\r{line:<70}" if terminal else line, end="" if terminal else "\n", flush=True)
 
     def keep_showing():
         while not done.wait(SIGN_OF_LIFE):
             show()
 
-    end = "" if sys.stdout.isatty() else "\n"
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -115,13 +111,14 @@ def describe_widgets(notebook):
 
 
 def tidy(notebook):
-    """Removes what differs from run to run and machine to machine."""
+    """The notebook without what differs from run to run and machine to machine."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+    return notebook
 
 
 def save_run_time(name, seconds):

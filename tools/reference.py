@@ -1,0 +1,22 @@
+"""Writes the API reference of the package, made from its docstrings, into site/api."""
+
+import pathlib
+import pkgutil
+
+import pdoc
+
+import cfutils
+
+SITE = pathlib.Path(__file__).resolve().parents[1] / "site"
+
+
+def main():
+    names = [module.name for module in pkgutil.iter_modules(cfutils.__path__)]
+    public = [f"cfutils.{name}" for name in names if not name.startswith("_")]
+    pdoc.render.configure(docformat="google")
+    pdoc.pdoc("cfutils", *public, output_directory=SITE / "api")
+    print(f"API reference: {SITE / 'api' / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
