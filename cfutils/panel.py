@@ -80,10 +80,11 @@ class RatingPanel(ipywidgets.VBox):
     ) -> None:
         self.recommendations: pd.DataFrame | None = None
         self._model, self._data, self._k = model, data, k
-        self._titles, self._ratings = _titles(data), {}
+        self._titles = _titles(data)
         self._ids = [*self._titles]
+        self._ratings: dict[int | str, float] = {}
         self._path = pathlib.Path(path).expanduser().resolve()
-        self._on_disk = None  # what the file held when last read or written
+        self._on_disk: bytes | None = None  # what the file held when last read or written
         self._hint, self._status, self._list = (ipywidgets.HTML() for _ in range(3))
         self._own = ipywidgets.VBox()
         self._search = ipywidgets.Text(

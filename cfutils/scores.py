@@ -87,15 +87,15 @@ def top_k(
     Cost: O(n num_items d) time, in threads; beyond inputs and result a float32 copy of the
     embeddings and, for each of up to 8 threads, about 6 MiB, or 8 rows of scores if that is more.
     """
-    queries, items = _prepare(queries, item_embeddings, measure, alpha)
-    found = np.full((len(queries), _checks.positive_integer("k", k)), -1)
+    vectors, items = _prepare(queries, item_embeddings, measure, alpha)
+    found = np.full((len(vectors), _checks.positive_integer("k", k)), -1)
     best = np.full(found.shape, np.nan, np.float32)
     if exclude is not None:
-        exclude = _checked(exclude, [len(queries), len(items)])
+        exclude = _checked(exclude, [len(vectors), len(items)])
     rows = min(256, max(8, _CELLS // max(1, len(items))))
 
     def block(start):
-        scores = queries[start : start + rows] @ items.T
+        scores = vectors[start : start + rows] @ items.T
         if exclude is not None:
             ends = exclude.indptr[start : start + len(scores) + 1]
             left_out = exclude.indices[ends[0] : ends[-1]]
@@ -107,11 +107,11 @@ def top_k(
 
     # Our threads take the place of the BLAS library's: they share out the choosing too.
     with (
-        _progress.bar(len(queries), "query", progress) as bar,
+        _progress.bar(len(vectors), "query", progress) as bar,
         threadpool_limits(1, "blas"),
         concurrent.futures.ThreadPoolExecutor(_WORKERS) as executor,
     ):
-        for done in executor.map(block, range(0, len(queries), rows)):
+        for done in executor.map(block, range(0, len(vectors), rows)):
             bar.update(done)
     return found, best
 
