@@ -250,8 +250,8 @@ def _text(text, style="", note=""):
 
 
 def _table(frame):
-    cell = 'style="text-align:left;vertical-align:top;padding:3px 12px 3px 0"'
-    rows = [f"<tr><th></th><th {cell}>title</th><th {cell}>because you rated</th></tr>"]
+    cell = 'style="text-align:left;vertical-align:top;padding:3px 12px 3px 0;line-height:1.3"'
+    rows = [f"<tr><th></th><th {cell}>title</th><th {cell}>because&nbsp;you&nbsp;rated</th></tr>"]
     for item in frame.itertuples():
         title = _text(item.title, note=getattr(item, "genres", ""))
         because = "" if pd.isna(item.because) else _text(item.because)
