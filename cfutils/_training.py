@@ -18,7 +18,7 @@ from cfutils._tensorflow import keras, tf
 from cfutils._tensors import ratings_tensor
 from cfutils.data import Dataset
 
-__all__ = ["Alone", "TrainedModel", "check_archive", "ratings_tensor"]
+__all__ = ["Alone", "TrainedModel", "load_model", "ratings_tensor"]
 
 # What Keras would heed in a way of its own, or ignore.
 _REFUSED = {"y", "batch_size", "shuffle", "sample_weight", "class_weight", "validation_split"}
@@ -34,6 +34,7 @@ class Alone:
     """
 
     index, size = 0, 1
+    scope = contextlib.nullcontext
 
     def total(self, values: Any) -> np.ndarray:
         """The sum over machines of an array that each of them has."""
@@ -128,20 +129,18 @@ class TrainedModel(keras.Model):
 
     def _tensor(self, name: str, ratings: Any, *, training: bool = True) -> tf.SparseTensor:
         """Checked ratings [N, M]; [n, M], of SciPy too, where the rows may be anybody's."""
-        any_users = self._any_users or not training
         if isinstance(ratings, Dataset):
+            any_users = self._any_users or not training
             return _tensors.of_model(self, ratings, any_users=any_users)
-        shape = (None if any_users else self.num_users, self.num_items)
+        shape = (self.num_users if training else None, self.num_items)
         return _tensors.canonical(name, ratings, shape, empty=not training)
 
     # The interface of Keras
 
-    def compile(
-        self, optimizer: Any = "sgd", loss: None = None, jit_compile: bool = False, **options: Any
-    ) -> None:
+    def compile(self, optimizer: Any = "sgd", loss: None = None, **options: Any) -> None:
         """Set the optimizer of `fit`; the loss is the model's own."""
         _refuse(loss=loss, **options)
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+        super().compile(optimizer, **({"jit_compile": False} | options))
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Set the optimizer again when a saved model is loaded."""
@@ -149,44 +148,55 @@ class TrainedModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any, y: None = None, *, validation_data: Any = None, **options: Any) -> Any:
-        """`keras.Model.fit`; a step for each tensor of ratings, so one an epoch for a `Dataset`.
+        """`keras.Model.fit`: a step for each tensor of ratings, so one an epoch for a `Dataset`.
 
         Args:
             x: a `Dataset`, a `tf.SparseTensor`, or a tf.data dataset of whole SparseTensors.
             y: None.
             validation_data: as x, or None.
-            **options: those of Keras, but for what does not apply to ratings.
+            **options: those of Keras that apply to ratings.
 
         Raises:
             ValueError: if `train` would refuse the ratings, or an option does not apply.
         """
         _refuse(y=y, **options)
-        faults: list[ValueError] = []
-        x = self._feed("x", x, faults)
-        if validation_data is not None:
-            validation_data = self._feed("validation_data", validation_data, faults)
-        if self.compiled and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        with _first_of(faults):  # the one element of a dataset has no other order
+        with self._feeding() as feed:
+            validation_data = (
+                None if validation_data is None else feed("validation_data", validation_data)
+            )
+            x = feed("x", x)
+            if self.compiled and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
+            # The one element of a dataset has no other order.
             return super().fit(x, validation_data=validation_data, shuffle=False, **options)
 
     def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
         """`keras.Model.evaluate`: the loss and its parts on ratings, given as to `fit`."""
         _refuse(y=y, **options)
-        faults: list[ValueError] = []
-        with _first_of(faults):
-            return super().evaluate(self._feed("x", x, faults), **options)
+        with self._feeding() as feed:
+            return super().evaluate(feed("x", x), **options)
 
-    def _feed(self, name: str, x: Any, faults: list[ValueError]) -> tf.data.Dataset:
-        if getattr(x, "is_checked", False):  # Keras' fit calls evaluate with what it was given
-            return x
-        if isinstance(x, tf.data.Dataset):
-            shape = (None if self._any_users else self.num_users, self.num_items)
-            made = _tensors.checked_elements(name, x, shape, faults)
-        else:
-            made = tf.data.Dataset.from_tensors(self._tensor(name, x))
-        made.is_checked = True
-        return made
+    @contextlib.contextmanager
+    def _feeding(self) -> Iterator[Callable[[str, Any], tf.data.Dataset]]:
+        """Gives what makes checked datasets of ratings, and raises what their checks find."""
+        faults: list[ValueError] = []
+
+        def feed(name: str, x: Any) -> tf.data.Dataset:
+            if getattr(x, "is_checked", False):  # Keras' fit calls evaluate with what it was given
+                return x
+            if isinstance(x, tf.data.Dataset):
+                made = _tensors.checked_elements(name, x, (self.num_users, self.num_items), faults)
+            else:
+                made = tf.data.Dataset.from_tensors(self._tensor(name, x))
+            made.is_checked = True
+            return made
+
+        try:
+            yield feed
+        except tf.errors.OpError:
+            if faults:
+                raise faults[0] from None
+            raise
 
     def _not_offered(self, *args: Any, **options: Any) -> None:
         """Not offered: ratings would not be checked, or a model not be loaded again."""
@@ -205,8 +215,9 @@ class TrainedModel(keras.Model):
         with tf.GradientTape() as tape:
             parts = self._loss_parts(data)
         gradients = tape.gradient(parts[0], [variable.value for variable in variables])
-        self.optimizer.apply(gradients, variables)
-        self._iteration.assign_add(1)
+        with tf.control_dependencies([data.values]):  # nothing is counted where their check fails
+            self.optimizer.apply(gradients, variables)
+            self._iteration.assign_add(1)
         return self._track(parts)
 
     def test_step(self, data: tf.SparseTensor) -> dict[str, Any]:
@@ -221,42 +232,39 @@ class TrainedModel(keras.Model):
     # Files
 
     def save(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
-        """Save the model, with its ids and its optimizer, in a .keras file.
+        """Save the model, with its ids and the state of its optimizer, for `load_model`.
 
-        The file is at every moment whole, the old or the new one. `load_model` reads it.
+        Args:
+            filepath: A name that ends in .keras; the file is at every moment whole, the old or the
+                new one.
+            overwrite: Whether a file that is there may be replaced.
 
         Raises:
-            ValueError: if the name does not end in .keras; nothing is touched then.
-            FileExistsError: if the file is there and `overwrite` is False.
+            ValueError: If the name ends otherwise; nothing is touched then.
+            FileExistsError: If the file is there and may not be replaced.
         """
-        with _replaced(filepath, ".keras", overwrite) as scratch:
+        with _written(filepath, ".keras", overwrite) as scratch:
             super().save(scratch)
 
     def save_weights(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
-        """Save the numbers alone in a .weights.h5 file, as `save` does."""
-        with _replaced(filepath, ".weights.h5", overwrite) as scratch:
+        """Save the numbers alone, as `save` does, under a name that ends in .weights.h5."""
+        with _written(filepath, ".weights.h5", overwrite) as scratch:
             super().save_weights(scratch)
 
     def load_weights(self, filepath: str | os.PathLike, **options: Any) -> None:
-        """Take the numbers of a .keras or .weights.h5 file.
+        """Take the numbers of a .keras or .weights.h5 file; all of them, or none.
 
-        Raises, and leaves the model as it was:
-            ValueError: if the file is not whole, or of a model with other tables.
+        Raises:
+            ValueError: If the file is not whole, or of a model with other tables.
         """
         state = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
         before = [variable.numpy() for variable in state]
         try:
-            if os.fspath(filepath).endswith(".keras"):
-                check_archive(filepath)
-            super().load_weights(filepath, **options)
-        except BaseException as error:
+            with _read(filepath, (".keras", ".weights.h5")):
+                super().load_weights(filepath, **options)
+        except BaseException:
             _restore(state, before)
-            if isinstance(error, FileNotFoundError) or not isinstance(error, Exception):
-                raise
-            raise ValueError(
-                "filepath should be a whole .keras or .weights.h5 file of a model like this one. "
-                f"Received: {filepath}: {error} The model is as it was; take another file."
-            ) from error
+            raise
 
     # Training
 
@@ -366,40 +374,55 @@ class _Kept:
             raise
 
 
-def check_archive(path: str | os.PathLike) -> None:
-    """Refuse a .keras file that is not whole; zip files carry checksums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            altered = archive.testzip()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"it is cut off, or no .keras file ({error}).") from error
-    if altered:
-        raise ValueError(f"its part {altered} was altered.")
+def load_model(path: str | os.PathLike) -> TrainedModel:
+    """Load what `save` wrote: a `CFModel` or a `SoftmaxModel`, to train on or to recommend from.
+
+    Nothing that stands in the file is run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not whole, or holds something else.
+    """
+    with _read(path, ".keras"):
+        model = keras.saving.load_model(path)
+        if not isinstance(model, TrainedModel):
+            raise ValueError(f"it holds a {type(model).__name__}")
+    return model
 
 
 @contextlib.contextmanager
-def _replaced(filepath: str | os.PathLike, ending: str, overwrite: bool) -> Iterator[Any]:
-    name = os.fspath(filepath)
+def _read(path: str | os.PathLike, endings: str | tuple[str, ...]) -> Iterator[None]:
+    """Says what is wrong with a file that can't be read."""
+    try:
+        if not os.fspath(path).endswith(endings):
+            raise ValueError(f"the name does not end in {endings}")
+        if os.fspath(path).endswith(".keras"):
+            with zipfile.ZipFile(path) as archive:
+                if altered := archive.testzip():
+                    raise ValueError(f"the checksum of {altered} is another")
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            "path should be a file that a model of this kind was saved in, whole and unaltered. "
+            f"Received: {os.fspath(path)!r}: {error}. Take another copy of the file."
+        ) from error
+
+
+@contextlib.contextmanager
+def _written(path: str | os.PathLike, ending: str, overwrite: bool) -> Iterator[Any]:
+    """Gives the path of a new file that takes the place of the old one once it is whole."""
+    name = os.fspath(path)
     if not name.endswith(ending) or "://" in name:
         raise ValueError(
-            f"filepath should be a local file name that ends in {ending}. Received: {name!r}. "
-            "Nothing was written."
+            f"filepath should be the name of a local file that ends in {ending}. Received: "
+            f"{name!r}. Nothing was written."
         )
     if not overwrite and os.path.exists(name):
         raise FileExistsError(f"filepath should be new if overwrite is False. Received: {name!r}.")
     with replaced(name) as scratch:
         yield scratch
-
-
-@contextlib.contextmanager
-def _first_of(faults: list[ValueError]) -> Iterator[None]:
-    """Raise what a check inside of a dataset found, in the place of what TensorFlow makes of it."""
-    try:
-        yield
-    except tf.errors.OpError:
-        if faults:
-            raise faults[0] from None
-        raise
 
 
 def _refuse(**options: Any) -> None:

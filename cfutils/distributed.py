@@ -12,12 +12,14 @@ do what one does, but for the order of additions. Worker 0 saves the model. When
 the others give up, start again and wait for it; all go on from the last saved model.
 
 What limits it is that the tables are on every machine. Parameters, gradients, their sum, Adam's two
-moments and the copy to fall back to take 3.5 KiB per user or movie at d 64 (measured with a million
-of them), so 24 GiB serve some seven million users and movies together; and each step sends all
+moments and the copy to fall back to take 3.5 KiB per user or item at d 64 (measured with a million
+of them), so 24 GiB serve some seven million users and items together; and each step sends all
 gradients over the network, 256 bytes per row. The next step past that would keep a user's embedding
-only on the worker that has the user's ratings (no other ever needs it) and spread the movies' rows
+only on the worker that has the user's ratings (no other ever needs it) and spread the items' rows
 over the workers, looked up by those who need them.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -25,32 +27,80 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cfutils import _checks
-from cfutils._tensorflow import keras, tf
+from cfutils._tensorflow import tf
+from cfutils._training import Alone, TrainedModel, load_model
+from cfutils.data import Dataset
 
-__all__ = ["connect", "train"]
+__all__ = ["Workers", "connect", "train"]
 
 # What a worker sees when another one is gone.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
-def connect():
+class Workers(Alone):
+    """Several machines that take every step together, each with the gradients of its own users."""
+
+    def __init__(self, strategy: tf.distribute.MultiWorkerMirroredStrategy) -> None:
+        self.index, self.size = strategy.cluster_resolver.task_id, strategy.num_replicas_in_sync
+        workers = strategy.cluster_resolver.cluster_spec().as_dict()["worker"]
+        if len(workers) != self.size:
+            raise ValueError(
+                "TF_CONFIG should name workers with one device each. Received: "
+                f"{self.size} devices of {len(workers)} workers. Set CUDA_VISIBLE_DEVICES to one "
+                "device per worker."
+            )
+        self._strategy, self._totals = strategy, {}
+        self.scope = strategy.scope
+
+    def total(self, values: Any) -> np.ndarray:
+        values = np.asarray(values)
+
+        def total(mine):
+            mine = tf.identity(mine)  # on the worker's device
+            return tf.distribute.get_replica_context().all_reduce("SUM", mine)
+
+        if values.dtype not in self._totals:
+            self._totals[values.dtype] = tf.function(
+                lambda mine: self._strategy.run(total, (mine,)),
+                autograph=False,
+                reduce_retracing=True,
+            )
+        return self._totals[values.dtype](tf.constant(values)).numpy()
+
+    def steps(self, step: Callable, counter: Any, *signature: Any) -> Callable[..., None]:
+        # They meet in every step, which a loop within the graph does not allow.
+        graph = tf.function(
+            lambda *arguments: self._strategy.run(step, arguments), autograph=False
+        ).get_concrete_function(tf.TensorSpec([], tf.int32), *signature)
+
+        def run(numbers, *arguments):
+            for number in numbers:
+                graph(tf.constant(number, tf.int32), *arguments)
+                counter.assign_add(1)
+
+        return run
+
+
+def connect() -> Alone:
     """Join the other workers that `TF_CONFIG` names; call it before anything else of TensorFlow.
 
     Returns:
-        `tf.distribute.MultiWorkerMirroredStrategy`, once all workers are there; without
-        `TF_CONFIG` the strategy of a single machine. Time and memory O(1).
+        The `Workers`, once all of them are there; without `TF_CONFIG`, or with a single worker in
+        it, this machine alone.
 
     Raises:
         ValueError: If `TF_CONFIG` is no JSON of the form that TensorFlow documents.
         RuntimeError: If TensorFlow has already done something in this process.
     """
     if "TF_CONFIG" not in os.environ:
-        return tf.distribute.get_strategy()
+        return Alone()
     text = os.environ["TF_CONFIG"]
     try:
         config = json.loads(text)
@@ -63,39 +113,41 @@ def connect():
             'TF_CONFIG should be {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
             f'"worker", "index": one of them, counted from 0}}}}. Received: {text}.'
         ) from None
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(workers) == 1:
+        return Alone()
+    return Workers(tf.distribute.MultiWorkerMirroredStrategy())
 
 
 def train(
-    strategy,
-    build,
-    A_train,
-    A_validation=None,
+    workers: Alone,
+    build: Callable[[], TrainedModel],
+    ratings: Dataset | tf.SparseTensor,
+    validation: Any = None,
     *,
-    path,
-    num_iterations,
-    save_every,
-    optimizer="adam",
-    learning_rate=None,
-    **how,
-):
+    path: str | os.PathLike,
+    num_iterations: int,
+    save_every: int,
+    optimizer: Any = "adam",
+    learning_rate: float | None = None,
+    **how: Any,
+) -> tuple[TrainedModel, pd.DataFrame]:
     """Train a model on all workers, from the last saved state if there is one.
 
     Every worker calls it with equal arguments.
 
     Args:
-        strategy: What `connect` returned.
+        workers: What `connect` returned.
         build: Function without arguments that makes the model, a `CFModel` or a `SoftmaxModel`.
-        A_train: `tf.SparseTensor` of all ratings; a worker trains on its users' rows alone. With W
-            workers worker w has users w, w + W, w + 2 W and so on.
-        A_validation: As for the model's `train`.
+        ratings: All ratings; a worker trains on its users' alone. With W workers worker w has the
+            users w, w + W, w + 2 W and so on.
+        validation: As for the model's `train`.
         path: File of the saved model, "....keras", on the machine of worker 0, which alone reads
             and writes it.
         num_iterations: Number of steps in all, those of the saved model included.
         save_every: Number of steps between two savings; as many may have to be done again.
         optimizer: As for the model's `train`; with another one than before it is an error.
         learning_rate: As for the model's `train`.
-        how: Further arguments of the model's `train`, such as `batch_size` (of all workers
+        **how: Further arguments of the model's `train`, such as `batch_size` (of all workers
             together) and `eval_every`; not `patience`.
 
     Returns:
@@ -125,32 +177,27 @@ def train(
             "iterations and compare the rows of the history."
         )
     how |= {"optimizer": optimizer, "learning_rate": learning_rate}
-    with strategy.scope():
+    with workers.scope():
         model = build()
+        model._workers = workers
         model._set_optimizer(optimizer, learning_rate)
-    saved = _load(path, model) if model._worker == 0 and path.exists() else None
-    if model._sum_over_workers(float(saved is not None)):
+    saved = _load(path, model) if workers.index == 0 and path.exists() else None
+    if workers.total(float(saved is not None)):
         _restore(model, saved)
     histories = [pd.DataFrame()]
     while model.iteration < num_iterations:
         # Savings are at multiples of save_every, wherever the last process was stopped.
         todo = min(num_iterations - model.iteration, save_every - model.iteration % save_every)
-        with strategy.scope():
-            histories.append(model.train(A_train, A_validation, num_iterations=todo, **how))
-        if model._worker == 0:
+        with workers.scope():
+            histories.append(model.train(ratings, validation, num_iterations=todo, **how))
+        if workers.index == 0:
             model.save(path)
     return model, pd.concat(histories, ignore_index=True)
 
 
 def _load(path, model):
     """The saved model, if it fits the one at hand."""
-    try:
-        saved = keras.saving.load_model(path)
-    except Exception as error:
-        raise ValueError(
-            f"path should hold a model that was saved whole. Received: {path}, which can't be "
-            f"loaded: {error}. Move it away to start anew."
-        ) from error
+    saved = load_model(path)
     wanted, received = (
         {
             **each.get_config(),
@@ -159,7 +206,7 @@ def _load(path, model):
         }
         for each in (model, saved)
     )
-    if wanted.pop("ids") != received.pop("ids", None):
+    if wanted.pop("ids") != received.pop("ids"):
         raise ValueError(
             "path should hold a model of the same users and items. Received: a model of others in "
             f"{path}. Take the ratings that it was trained on, name another path, or move the file "
@@ -182,37 +229,40 @@ def _restore(model, saved):
         value = np.zeros(target.shape, target.dtype)
         if saved is not None:
             value = [*saved.weights, *saved.optimizer.variables][number].numpy()
-        target.assign(model._sum_over_workers(value))
+        target.assign(model._workers.total(value))
 
 
-def main(arguments=None):
-    """The command line; see the module."""
+def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cfutils.distributed",
         description="Train a model on a table of ratings, on as many machines as TF_CONFIG names.",
     )
-    parser.add_argument("ratings", help="CSV or Parquet file, the same on every machine")
-    parser.add_argument("path", help="file of the model, ....keras; taken up where it ends")
-    parser.add_argument("--model", choices=["cf", "softmax"], default="cf")
-    parser.add_argument("--user", default="user_id", help="column of user ids")
-    parser.add_argument("--item", default="item_id", help="column of item ids")
-    parser.add_argument("--rating", default="rating", help="column of ratings")
-    parser.add_argument("--embedding-dim", type=int, default=64)
-    parser.add_argument("--l2-coeff", type=float, default=0.0, help="cf only")
-    parser.add_argument("--gravity-coeff", type=float, default=0.0, help="cf only")
-    parser.add_argument("--rating-power", type=float, default=0.0, help="softmax only")
-    parser.add_argument("--num-sampled", type=int, help="softmax only: sampled items per step")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-iterations", type=int, required=True, help="steps in all")
-    parser.add_argument("--batch-size", type=int, help="ratings (cf) or users (softmax) per step")
-    parser.add_argument("--optimizer", default="adam")
-    parser.add_argument("--learning-rate", type=float, default=0.01)
-    parser.add_argument("--save-every", type=int, default=100, help="steps between savings")
-    parser.add_argument("--eval-every", type=int, default=100, help="steps between measurements")
-    parser.add_argument(
-        "--restarts", type=int, default=10, help="how often to start again after losing a worker"
-    )
-    options = parser.parse_args(arguments)
+    add = parser.add_argument
+    add("ratings", help="CSV or Parquet file, the same on every machine")
+    add("path", help="file of the model, ....keras; taken up where it ends")
+    add("--model", choices=["cf", "softmax"], default="cf")
+    add("--user", default="user_id", help="column of user ids")
+    add("--item", default="item_id", help="column of item ids")
+    add("--rating", default="rating", help="column of ratings")
+    add("--embedding-dim", type=int, default=64)
+    add("--l2-coeff", type=float, default=0.0, help="cf only")
+    add("--gravity-coeff", type=float, default=0.0, help="cf only")
+    add("--rating-power", type=float, default=0.0, help="softmax only")
+    add("--num-sampled", type=int, help="softmax only: sampled items per step")
+    add("--seed", type=int, default=0)
+    add("--num-iterations", type=int, required=True, help="steps in all")
+    add("--batch-size", type=int, help="ratings (cf) or users (softmax) per step")
+    add("--optimizer", default="adam")
+    add("--learning-rate", type=float, default=0.01)
+    add("--save-every", type=int, default=100, help="steps between savings")
+    add("--eval-every", type=int, default=100, help="steps between measurements")
+    add("--restarts", type=int, default=10, help="how often to start again after losing a worker")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; see the module."""
+    options = _options().parse_args(arguments)
     try:
         _train(options)
     except LOST as error:
@@ -227,43 +277,36 @@ def main(arguments=None):
 
 
 def _train(options):
-    strategy = connect()
-    from cfutils.data import load_ratings
-    from cfutils.factorization import CFModel, ratings_tensor
+    workers = connect()
+    from cfutils.factorization import CFModel
     from cfutils.softmax import SoftmaxModel
+    from cfutils.tables import load_ratings
 
     data = load_ratings(
         options.ratings, user=options.user, item=options.item, rating=options.rating
     )
-    shape, seed = (data.num_users, data.num_items), options.seed
-    A = ratings_tensor(data.ratings, *shape)
 
     def build():
         if options.model == "softmax":
-            power = options.rating_power
             return SoftmaxModel(
-                shape[1],
+                data,
                 input_dims=options.embedding_dim,
-                rating_power=power,
-                seed=seed,
-                ids=data,
+                rating_power=options.rating_power,
+                seed=options.seed,
             )
-        coefficients = {"l2_coeff": options.l2_coeff, "gravity_coeff": options.gravity_coeff}
-        return CFModel(*shape, options.embedding_dim, **coefficients, seed=seed, ids=data)
+        return CFModel(
+            data,
+            options.embedding_dim,
+            l2_coeff=options.l2_coeff,
+            gravity_coeff=options.gravity_coeff,
+            seed=options.seed,
+        )
 
-    _, history = train(
-        strategy,
-        build,
-        A,
-        path=options.path,
-        num_iterations=options.num_iterations,
-        save_every=options.save_every,
-        batch_size=options.batch_size,
-        optimizer=options.optimizer,
-        learning_rate=options.learning_rate,
-        eval_every=options.eval_every,
-        **({"num_sampled": options.num_sampled} if options.model == "softmax" else {}),
-    )
+    names = ("num_iterations", "save_every", "batch_size", "optimizer", "learning_rate")
+    how = {name: getattr(options, name) for name in (*names, "eval_every")}
+    if options.model == "softmax":
+        how["num_sampled"] = options.num_sampled
+    _, history = train(workers, build, data, path=options.path, **how)
     print(history.drop(columns="seconds").to_string(index=False))
 
 

@@ -12,11 +12,11 @@ import scipy.sparse
 
 from cfutils import _als, _checks, _descent, _tensors
 from cfutils._tensorflow import keras, tf
-from cfutils._training import TrainedModel, ratings_tensor
+from cfutils._training import TrainedModel, load_model, ratings_tensor
 from cfutils.data import Dataset
 from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
 
-__all__ = ["CFModel", "ratings_tensor"]
+__all__ = ["CFModel", "load_model", "ratings_tensor"]
 
 _LARGE = 2**20  # numbers in both tables from which compiling the optimizer's step pays
 
@@ -449,7 +449,7 @@ class CFModel(TrainedModel):
             *errors, l2, pull = measure(pairs, *self._tables()).numpy().tolist()
             errors = self._workers.total(errors)
             errors = [float(error) / count for error, count in zip(errors, counts, strict=True)]
-            l2, pull = np.multiply(self._coefficients(), (l2, pull)).tolist()
+            l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
             return {
                 "train_mse": errors[0],
                 "test_mse": errors[1] if len(errors) > 1 else np.nan,
