@@ -13,12 +13,12 @@ from cfutils._tensorflow import tf
 _CHUNK = 16384  # padded ratings per batch of least-squares rows
 
 
-def least_squares_tables(rows: np.ndarray, columns: np.ndarray, ratings: np.ndarray) -> tuple:
+def least_squares_tables(rows, columns, ratings) -> tuple:
     """Group the rows of a rating table by length, for `solve_rows`.
 
     Args:
-        rows: Integers [n], sorted: the side to be solved.
-        columns: Integers [n]: the other side, held fixed.
+        rows: int32 [n], sorted: the side to be solved.
+        columns: int32 [n]: the other side, held fixed.
         ratings: float32 [n].
 
     Returns:
@@ -45,10 +45,8 @@ def least_squares_tables(rows: np.ndarray, columns: np.ndarray, ratings: np.ndar
     chunks, start = [], 0
     while start < len(solved):
         length = padded[start]
-        stop = min(
-            np.searchsorted(padded, length, side="right"),
-            start + max(1, _CHUNK // int(length)),
-        )
+        end = np.searchsorted(padded, length, side="right")
+        stop = min(end, start + max(1, _CHUNK // int(length)))
         chunks.append((start, stop - start, offsets[start], length))
         start = stop
     energy = np.bincount(rows, weights=np.square(ratings, dtype=np.float64)).max()
@@ -61,36 +59,17 @@ def least_squares_tables(rows: np.ndarray, columns: np.ndarray, ratings: np.ndar
     )
 
 
-def solve_rows(
-    target: tf.Tensor,
-    fixed: tf.Tensor,
-    tables: tuple,
-    *,
-    ridge: tf.Tensor,
-    unobserved: tf.Tensor,
-    proximal: bool,
-) -> tf.Tensor:
-    """Replace each rated row x of the target by its least-squares solution, F = `fixed` constant.
+def solve_rows(target, fixed, tables, *, ridge, unobserved, proximal) -> tf.Tensor:
+    """Replace each rated row x of the target [rows, d] by its least-squares solution.
 
     Row by row it solves (unobserved F^T F + sum_j F_j F_j^T + ridge I) x = sum_j a_j F_j, the sums
-    over the row's ratings a_j. The ratings are appended to the gathered embeddings as one more
-    column, so that one product gives matrix and right-hand side, and one Cholesky factorization
-    of the bordered matrix solves the first triangle on the way.
+    over the row's ratings a_j, for F = `fixed` [columns, d]. The ratings are appended to the
+    gathered embeddings as one more column, so that one product gives matrix and right-hand side,
+    and one Cholesky factorization of the bordered matrix solves the first triangle on the way.
 
     Without a ridge the matrix may be singular. `proximal` adds 1e-5 of the matrix' trace times
     |x - previous x|^2, above the rounding of float32: the loss still cannot grow, its minima stay
     where they are, and what the ratings leave open stays as it was.
-
-    Args:
-        target: float tensor [rows, d].
-        fixed: float tensor [columns, d].
-        tables: What `least_squares_tables` returned.
-        ridge: Scalar tensor.
-        unobserved: Scalar tensor, the weight of every pair, observed or not.
-        proximal: Whether to add that term.
-
-    Returns:
-        float tensor [rows, d]; rows without ratings are those of the target.
     """
     solved, columns, ratings, chunks, energy = tables
     dim = tf.shape(fixed)[1]
@@ -157,18 +136,8 @@ def sweeps_function(proximal: bool) -> Callable[..., tuple]:
     return tf.function(sweeps, signature, autograph=False)
 
 
-def sweep_inputs(
-    users: np.ndarray,
-    items: np.ndarray,
-    ratings: np.ndarray,
-    shape: tuple[int, int],
-    l2_coeff: float,
-    gravity_coeff: float,
-) -> tuple:
-    """What a sweep needs beside U and V: which rows stay, tables by user and by item, weights.
-
-    Users and items are int32 [n] in canonical order, the ratings float32 [n].
-    """
+def sweep_inputs(users, items, ratings, shape, *, l2_coeff, gravity_coeff) -> tuple:
+    """What a sweep needs beside U and V: which rows stay, tables by user and by item, weights."""
     by_item = np.argsort(items, kind="stable")
     tables = (
         least_squares_tables(users, items, ratings),

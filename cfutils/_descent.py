@@ -1,11 +1,11 @@
 """The arithmetic of gradient descent on a matrix factorization, and of measuring it.
 
-Everything here is a function of tensors and of index tables made once per training run. The
-gradients computed are those of
+The gradients computed are those of
 
     weight / 2 sum_{(i,j) in Omega} (U_i.V_j - A_ij)^2 + pull / 2 sum_{all i, j} (U_i.V_j)^2,
 
-S V and S^T U where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. Two forms:
+S V [N, d] and S^T U [M, d] where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. Tests
+hold two forms to the same gradients:
 
 - dense: S is an N x M table, three matrix products; the second sum costs nothing extra. Best while
   that table is small or well filled.
@@ -13,8 +13,6 @@ S V and S^T U where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. 
   embeddings to memory; laid out as sparse matrices, by user and by item, they multiply the tables.
   All ratings are done in a few large batches, which bound the memory. The second sum comes from
   Gram matrices.
-
-`choose_kernel` picks for full-batch training; tests hold both to the same gradients.
 """
 
 from __future__ import annotations
@@ -46,58 +44,39 @@ def choose_kernel(num_users: int, num_items: int, num_ratings: int) -> str:
     return "dense" if dense else "sparse"
 
 
-def step_function(
-    kind: str, tables: list, optimizer: Any, *, has_l2: bool, has_pull: bool, compiled: bool
-) -> Callable[..., None]:
-    """A step of descent, `step(number, parts, weights, factors)`.
+def step_function(kind, tables, optimizer, *, has_l2, has_pull, compiled) -> Callable[..., None]:
+    """A step of descent on the variables U and V, `step(number, parts, weights, factors)`.
 
-    Args:
-        kind: "dense", "sparse" (all batches in a step), or "batch" (the one of that number).
-        tables: The variables U and V.
-        optimizer: A Keras optimizer.
-        has_l2: Whether the loss has an l2 penalty; if not its factors are not looked at.
-        has_pull: The same of gravity.
-        compiled: Whether XLA compiles what the optimizer does, which pays for large tables.
-
-    Returns:
-        A function of `parts`, what `dense_tables` or `sparse_tables` made; `weights`, of each batch
-        or of all; and the factors (pull, l2 of users, l2 of items), as tensors, so that no graph
-        keeps an old coefficient.
+    The step takes tensors only, so that no graph keeps an old coefficient: what `dense_tables` or
+    `sparse_tables` made; the weight of each batch, or of all; the factors of gravity and of l2 for
+    users and for items, which are looked at only if the model has them. Its kind is "dense",
+    "sparse" (all batches), or "batch" (the one of that number). XLA may compile what the optimizer
+    does, which pays for large tables.
     """
 
-    def apply(by_user, by_item, factors):
-        gradients = [by_user, by_item]
+    def apply(gradients, factors):
         if has_l2:
-            gradients = [g + f * t for g, f, t in zip(gradients, factors[1:], tables, strict=True)]
+            gradients = [g + f * t for g, f, t in zip(gradients, factors, tables, strict=True)]
         optimizer.apply(gradients, tables)
 
     if compiled:
         apply = tf.function(apply, autograph=False, jit_compile=True)
 
     def step(number, parts, weights, factors):
-        factors = tf.unstack(factors, 3)
+        pull, *factors = tf.unstack(factors, 3)
         U, V = (tf.convert_to_tensor(table) for table in tables)
         if kind == "dense":
             gradients = dense_gradient(parts, U, V)
         else:
             batches = number[None] if kind == "batch" else tf.range(tf.size(parts[-1]) - 1)
             weight = weights[number] if kind == "batch" else weights[0]
-            gradients = sparse_gradient(
-                parts, batches, weight, factors[0] if has_pull else None, U, V
-            )
-        apply(*gradients, factors)
+            gradients = sparse_gradient(parts, batches, weight, pull if has_pull else None, U, V)
+        apply(gradients, factors)
 
     return step
 
 
-def dense_tables(
-    users: np.ndarray,
-    items: np.ndarray,
-    ratings: np.ndarray,
-    shape: tuple[int, int],
-    weight: float,
-    pull: float,
-) -> tuple:
+def dense_tables(users, items, ratings, shape, weight, pull) -> tuple[tf.Tensor, tf.Tensor]:
     """Two [N, M] tables: the factor of U_i.V_j in S, and what is subtracted from the product."""
     factors = np.full(shape, pull, np.float32)
     factors[users, items] += np.float32(weight)
@@ -106,26 +85,18 @@ def dense_tables(
     return tf.constant(factors), tf.constant(offsets)
 
 
-def dense_gradient(parts: tuple, U: tf.Tensor, V: tf.Tensor) -> tuple:
-    """(S V [N, d], S^T U [M, d]) by three dense products."""
+def dense_gradient(parts, U, V) -> tuple[tf.Tensor, tf.Tensor]:
+    """S V and S^T U by three dense products."""
     factors, offsets = parts
     slopes = factors * tf.matmul(U, V, transpose_b=True) - offsets
     return tf.matmul(slopes, V), tf.matmul(slopes, U, transpose_a=True)
 
 
-def sparse_tables(
-    users: np.ndarray,
-    items: np.ndarray,
-    ratings: np.ndarray,
-    *,
-    num_batches: int,
-    generator: np.random.Generator | None = None,
-    share: tuple[int, int] = (0, 1),
-) -> tuple[tuple, np.ndarray]:
-    """Deal ratings, in canonical order, into batches of equal size, give or take one.
+def sparse_tables(users, items, ratings, num_batches, *, generator=None, share=(0, 1)) -> tuple:
+    """Deal ratings into batches of equal size, give or take one.
 
     Args:
-        users: int32 [n].
+        users: int32 [n], with the items in canonical order.
         items: int32 [n].
         ratings: float32 [n].
         num_batches: Number of batches, up to n.
@@ -138,12 +109,11 @@ def sparse_tables(
         order; for the latter order the places in the former [n]; where each batch starts and the
         last one ends [num_batches + 1]. And the size of each batch, all shares together.
     """
-    count = len(users)
-    starts = -(-np.arange(num_batches + 1) * count // num_batches)
-    sizes = np.diff(starts).astype(np.float32)
+    starts = -(-np.arange(num_batches + 1) * len(users) // num_batches)
+    sizes = np.diff(starts)
     if generator is not None:
         small = np.min_scalar_type(num_batches)  # batch numbers of few bytes are sorted faster
-        numbers = np.repeat(np.arange(num_batches, dtype=small), np.diff(starts))
+        numbers = np.repeat(np.arange(num_batches, dtype=small), sizes)
         order = np.argsort(generator.permutation(numbers), kind="stable")
         users, items, ratings = users[order], items[order], ratings[order]
         del order, numbers
@@ -166,13 +136,8 @@ def sparse_tables(
     return (by_user, by_item, ratings, *map(tf.constant, (moves, starts.astype(np.int32)))), sizes
 
 
-def sparse_gradient(
-    parts: tuple, batches: tf.Tensor, weight: Any, pull: Any, U: tf.Tensor, V: tf.Tensor
-) -> tuple:
-    """(S V [N, d], S^T U [M, d]) of the ratings of the listed batches, int32 [one or more].
-
-    `parts` is what `sparse_tables` made, weight and pull are numbers; a pull of None costs nothing.
-    """
+def sparse_gradient(parts, batches, weight, pull, U, V) -> tuple[tf.Tensor, tf.Tensor]:
+    """S V and S^T U of the ratings of the listed batches, at least one; pull may be None."""
     *columns, starts = parts
 
     def gradient(number):
@@ -236,9 +201,7 @@ def sparse_product(cells: Any, values: Any, shape: Any, table: tf.Tensor) -> tf.
     return product(table)
 
 
-def squared_error(
-    pairs: tf.Tensor, ratings: tf.Tensor, U: tf.Tensor, V: tf.Tensor, dense: bool = False
-) -> tf.Tensor:
+def squared_error(pairs, ratings, U, V, dense=False) -> tf.Tensor:
     """Sum of squared errors, float64, a chunk of embeddings at a time.
 
     `dense` goes through the whole product, twice as fast where `choose_kernel` says "dense".
@@ -248,7 +211,6 @@ def squared_error(
         cells = pairs[:, 0] * tf.shape(V, tf.int64)[0] + pairs[:, 1]
         errors = tf.gather(tf.reshape(product, [-1]), cells) - ratings
         return tf.reduce_sum(tf.square(tf.cast(errors, tf.float64)))
-    count = tf.shape(ratings)[0]
 
     def add(start, total):
         part = slice(start, start + _CHUNK)
@@ -256,7 +218,7 @@ def squared_error(
         errors = tf.reduce_sum(rows * columns, axis=1) - ratings[part]
         return start + _CHUNK, total + tf.cast(tf.reduce_sum(tf.square(errors)), tf.float64)
 
-    start = tf.constant(0), tf.constant(0.0, tf.float64)
+    count, start = tf.shape(ratings)[0], (tf.constant(0), tf.constant(0.0, tf.float64))
     return tf.while_loop(lambda at, _: at < count, add, start, parallel_iterations=1)[1]
 
 

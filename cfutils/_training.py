@@ -33,8 +33,12 @@ class Alone:
         size: the number of machines W; w has the users w, w + W, w + 2 W and so on.
     """
 
-    index, size = 0, 1
-    scope = contextlib.nullcontext
+    index, size, scope = 0, 1, contextlib.nullcontext
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(w, W)."""
+        return self.index, self.size
 
     def total(self, values: Any) -> np.ndarray:
         """The sum over machines of an array that each of them has."""
@@ -150,21 +154,14 @@ class TrainedModel(keras.Model):
     def fit(self, x: Any, y: None = None, *, validation_data: Any = None, **options: Any) -> Any:
         """`keras.Model.fit`: a step for each tensor of ratings, so one an epoch for a `Dataset`.
 
-        Args:
-            x: a `Dataset`, a `tf.SparseTensor`, or a tf.data dataset of whole SparseTensors.
-            y: None.
-            validation_data: as x, or None.
-            **options: those of Keras that apply to ratings.
-
-        Raises:
-            ValueError: if `train` would refuse the ratings, or an option does not apply.
+        x and validation_data are what `train` takes, or tf.data datasets of whole SparseTensors.
+        What `train` would refuse, and options that do not apply to ratings, raise a ValueError.
         """
         _refuse(y=y, **options)
         with self._feeding() as feed:
-            validation_data = (
-                None if validation_data is None else feed("validation_data", validation_data)
-            )
             x = feed("x", x)
+            if validation_data is not None:
+                validation_data = feed("validation_data", validation_data)
             if self.compiled and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
             # The one element of a dataset has no other order.
@@ -234,14 +231,8 @@ class TrainedModel(keras.Model):
     def save(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
         """Save the model, with its ids and the state of its optimizer, for `load_model`.
 
-        Args:
-            filepath: A name that ends in .keras; the file is at every moment whole, the old or the
-                new one.
-            overwrite: Whether a file that is there may be replaced.
-
-        Raises:
-            ValueError: If the name ends otherwise; nothing is touched then.
-            FileExistsError: If the file is there and may not be replaced.
+        The file is at every moment whole, the old or the new one. A name that does not end in
+        .keras, or a file that is there if `overwrite` is False, is refused and nothing touched.
         """
         with _written(filepath, ".keras", overwrite) as scratch:
             super().save(scratch)
@@ -252,11 +243,7 @@ class TrainedModel(keras.Model):
             super().save_weights(scratch)
 
     def load_weights(self, filepath: str | os.PathLike, **options: Any) -> None:
-        """Take the numbers of a .keras or .weights.h5 file; all of them, or none.
-
-        Raises:
-            ValueError: If the file is not whole, or of a model with other tables.
-        """
+        """Take the numbers of a .keras or .weights.h5 file; all of them, or ValueError and none."""
         state = [*self.variables, *(self.optimizer.variables if self.compiled else [])]
         before = [variable.numpy() for variable in state]
         try:
@@ -299,10 +286,7 @@ class TrainedModel(keras.Model):
         if patience is not None:
             patience = _checks.positive_integer("patience", patience)
             if not validated:
-                raise ValueError(
-                    f"{argument} should hold validation ratings if patience is given. Received: "
-                    "None."
-                )
+                raise ValueError(f"{argument} should be given if patience is. Received: None.")
         kept = _Kept(self, column if patience else None)
         start = measure()
         kept.lowest = start[column]
@@ -368,9 +352,7 @@ class _Kept:
                 f"of about 1 to 5. The model has its weights of iteration {model.iteration}."
             ) from error
         except KeyboardInterrupt as error:
-            error.add_note(
-                f"The model keeps its {model.iteration} iterations; call again to go on."
-            )
+            error.add_note(f"The model keeps its {model.iteration} iterations; it can go on.")
             raise
 
 

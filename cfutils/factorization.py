@@ -29,13 +29,12 @@ class CFModel(TrainedModel):
 
         1/|Omega| sum_Omega (A_ij - U_i.V_j)^2 + l2_coeff r(U, V) + gravity_coeff g(U, V)
 
-    with r and g as in `cfutils.losses`. `train` does it by gradient descent on all ratings or on
-    mini-batches, `train_als` by alternating least squares. All training continues from where the
-    model is, so that calls can be repeated and mixed, and the coefficients changed in between.
+    with r and g as in `cfutils.losses`: `train` by gradient descent on all ratings or on
+    mini-batches, `train_als` by alternating least squares. All training goes on from where the
+    model is; calls can be repeated and mixed, and the coefficients changed in between.
 
-    It is a Keras model as well. `fit` and `evaluate` take what `train` takes (one step an epoch) or
-    a `tf.data` dataset of tensors, `compile` needs an optimizer only, and calling the model gives
-    the predicted ratings of integer pairs [n, 2].
+    It is a Keras model too: `compile` needs an optimizer only, `fit` and `evaluate` take ratings
+    (one step an epoch), and calling it gives the predicted ratings of integer pairs [n, 2].
 
     Args:
         data: The `Dataset` that the model is for, or a pair (N, M) where there are no ids.
@@ -48,7 +47,7 @@ class CFModel(TrainedModel):
 
     Attributes:
         user_ids: The ids of the users' rows, a pandas Index of texts [N], saved with the model;
-            None for a pair (N, M). By them all other data finds its rows.
+            None for a pair (N, M). All other data finds its rows by them.
         item_ids: Those of the items' rows [M].
 
     Raises:
@@ -146,10 +145,9 @@ class CFModel(TrainedModel):
 
         Returns:
             Frame with a row per `eval_every` iterations and one for the last (and, on the first
-            call, one for iteration 0): `iteration`; `seconds` spent in training since the call
-            began, compilation included, evaluation not; `train_mse`; `test_mse` (NaN without
-            `test`); `l2_loss` and `gravity_loss`, times their coefficients; `loss`, the sum of
-            all but `test_mse`. After early stopping the rows past the best one remain.
+            call, one for iteration 0): `iteration`; `seconds` of training since the call began,
+            evaluation not counted; `train_mse`; `test_mse` (NaN without `test`); `l2_loss` and
+            `gravity_loss`, times their coefficients; `loss`, the sum of all but `test_mse`.
 
         Raises:
             ValueError: If an argument is outside its range, or the ratings are not the model's.
@@ -161,9 +159,9 @@ class CFModel(TrainedModel):
         """
         ratings = self._both(train, test)
         self._set_optimizer(optimizer, learning_rate)
-        advance = self._full_batch if batch_size is None else self._batches
+        full = batch_size is None
         return self._run(
-            advance(ratings[0], batch_size),
+            self._full_batch(ratings[0]) if full else self._batches(ratings[0], batch_size),
             self._measure(ratings),
             advice="Lower learning_rate (by a factor of 3 to 10), or lower init_stddev.",
             validated=test is not None,
@@ -208,10 +206,12 @@ class CFModel(TrainedModel):
             )
         ratings = self._both(train, test)
         l2, pull = self._coefficients()
-        inputs = _als.sweep_inputs(*_columns(ratings[0]), self._shape(), l2, pull)
+        inputs = _als.sweep_inputs(
+            *_columns(ratings[0]), self._shape(), l2_coeff=l2, gravity_coeff=pull
+        )
         sweeps = _als.sweeps_function(l2 == 0)
 
-        def advance(count: int) -> int:
+        def advance(count):
             users, items = sweeps(*self._tables(), *inputs, tf.constant(count))
             self._users.assign(users)
             self._items.assign(items)
@@ -230,7 +230,7 @@ class CFModel(TrainedModel):
         )
 
     def fold_in(self, A: Dataset | tf.SparseTensor | scipy.sparse.sparray) -> np.ndarray:
-        """Embed users from their ratings, known ones or new: a least-squares solve, items fixed.
+        """Embed users, known or new, from their ratings: the equation of `train_als`, V fixed.
 
         Args:
             A: Ratings of any users: a `Dataset` (its items are found by their ids), or a
@@ -242,9 +242,7 @@ class CFModel(TrainedModel):
 
         Raises:
             ValueError: If the model is untrained (how the loss weighs a user depends on |Omega|),
-                the ratings are not of the model's items, or one of them is not finite.
-
-        Source: the equation of `train_als`, in float64.
+                or the ratings are not of its items, or not finite.
         """
         A = self._tensor("A", A, training=False)
         items, base = self._fixed()
@@ -261,11 +259,11 @@ class CFModel(TrainedModel):
     def fold_in_parts(self, item_nums: Any, ratings: Any) -> np.ndarray:
         """What each rating of one user adds to the embedding that `fold_in` returns.
 
-        With H the matrix of the user's equation, `fold_in` returns sum_j a_j H^-1 V_j. A score is
-        linear in it, so rating j adds a_j V_i^T H^-1 V_j to the score of item i.
+        With H the matrix of the user's equation that embedding is sum_j a_j H^-1 V_j, so that
+        rating j adds a_j V_i^T H^-1 V_j to the score of item i.
 
         Args:
-            item_nums: Integers [n] from 0 to M - 1, rows of the model, each once.
+            item_nums: Rows of the model, integers [n], each once.
             ratings: Their ratings [n].
 
         Returns:
@@ -300,17 +298,14 @@ class CFModel(TrainedModel):
         return tf.reduce_sum(rows * tf.gather(self._items, pairs[:, 1]), axis=1)
 
     def predict(self, x: Any, batch_size: int = 65536, verbose: int = 0, **options: Any) -> Any:
-        """Predicted ratings of pairs, as Keras predicts: one number per row of x.
+        """Predicted ratings [n] of pairs, as `keras.Model.predict` does it.
 
         Args:
-            x: Integers [n, 2], `user_num` and `item_num`, an array or frame. For other inputs (a
-                `tf.data` dataset of pairs) and arguments see `keras.Model.predict`.
+            x: Integers [n, 2], `user_num` and `item_num`, as an array, a frame or a `tf.data`
+                dataset of batches.
             batch_size: Pairs at once.
-            verbose: As Keras' own.
-            **options: Further ones of Keras.
-
-        Returns:
-            Float32 array [n].
+            verbose: As Keras'.
+            **options: Keras' others.
 
         Raises:
             ValueError: If x has another shape or a row is out of range.
@@ -334,22 +329,17 @@ class CFModel(TrainedModel):
     def _loss_parts(self, data):
         # Looked up at each step: a graph would keep the coefficients of its first.
         now = tf.numpy_function(lambda: np.float32(self._coefficients()), [], tf.float32)
-        l2, pull = tf.unstack(tf.ensure_shape(now, [2]))
+        l2_coeff, gravity_coeff = tf.unstack(tf.ensure_shape(now, [2]))
         U, V = self._tables()
-        mse, l2, pull = (
-            sparse_mean_squared_error(data, U, V),
-            l2 * l2_penalty(U, V),
-            pull * gravity(U, V),
-        )
+        mse = sparse_mean_squared_error(data, U, V)
+        l2, pull = l2_coeff * l2_penalty(U, V), gravity_coeff * gravity(U, V)
         return mse + l2 + pull, mse, l2, pull
 
     # Behind train and train_als
 
-    def _coefficients(self) -> tuple[float, float]:
-        return (
-            _checks.finite("l2_coeff", self.l2_coeff),
-            _checks.finite("gravity_coeff", self.gravity_coeff),
-        )
+    def _coefficients(self) -> list[float]:
+        names = ("l2_coeff", "gravity_coeff")
+        return [_checks.finite(name, getattr(self, name)) for name in names]
 
     def _shape(self) -> tuple[int, int]:
         return self.num_users, self.num_items
@@ -361,39 +351,34 @@ class CFModel(TrainedModel):
         ratings = [self._tensor("train", train)]
         return ratings if test is None else [*ratings, self._tensor("test", test)]
 
-    def _full_batch(self, ratings, _):
-        count = len(ratings.values)
+    def _full_batch(self, ratings):
+        columns, weight = _columns(ratings), 2 / len(ratings.values)
         alone = self._workers.size == 1
-        if alone and _descent.choose_kernel(*self._shape(), count) == "dense":
-            weight, pull = 2 / count, self._factors()[0]
-            parts = _descent.dense_tables(*_columns(ratings), self._shape(), weight, pull)
+        if alone and _descent.choose_kernel(*self._shape(), len(ratings.values)) == "dense":
+            parts = _descent.dense_tables(*columns, self._shape(), weight, self._factors()[0])
             steps = self._compiled("dense", parts, [])
         else:
-            parts, _ = _descent.sparse_tables(
-                *_columns(ratings), num_batches=-(-count // _descent.FULL), share=self._share()
-            )
-            steps = self._compiled("sparse", parts, [2 / count])
+            num_batches = -(-len(ratings.values) // _descent.FULL)
+            parts, _ = _descent.sparse_tables(*columns, num_batches, share=self._workers.share)
+            steps = self._compiled("sparse", parts, [weight])
 
-        def advance(limit: int) -> int:
+        def advance(limit):
             steps(np.zeros(limit, np.int32))
             return limit
 
         return advance
 
     def _batches(self, ratings, batch_size):
-        count = len(ratings.values)
-        batch_size = min(_checks.positive_integer("batch_size", batch_size), count)
-        per_epoch = -(-count // batch_size)
+        batch_size = min(_checks.positive_integer("batch_size", batch_size), len(ratings.values))
+        per_epoch = -(-len(ratings.values) // batch_size)
         # Batches and their order follow from seed and iteration: nothing else needs to be saved.
+        dealer = np.random.default_rng([self.seed, 0, 1])
         parts, sizes = _descent.sparse_tables(
-            *_columns(ratings),
-            num_batches=per_epoch,
-            generator=np.random.default_rng([self.seed, 0, 1]),
-            share=self._share(),
+            *_columns(ratings), per_epoch, generator=dealer, share=self._workers.share
         )
         steps = self._compiled("batch", parts, 2 / sizes)
 
-        def advance(limit: int) -> int:
+        def advance(limit):
             epoch, start = divmod(self.iteration, per_epoch)
             order = np.random.default_rng([self.seed, epoch]).permutation(per_epoch)
             order = order[start : start + limit].astype(np.int32)
@@ -402,30 +387,29 @@ class CFModel(TrainedModel):
 
         return advance
 
-    def _share(self) -> tuple[int, int]:
-        return self._workers.index, self._workers.size
-
     def _factors(self) -> list[float]:
         """The factors of gravity and l2 in the gradients; each worker adds its part."""
         l2, pull = self._coefficients()
-        factors = [2 * pull / (self.num_users * self.num_items)]
-        factors += [2 * l2 / rows for rows in self._shape()]
-        return [factor / self._workers.size for factor in factors]
+        N, M = self._shape()
+        return [
+            factor / self._workers.size for factor in (2 * pull / (N * M), 2 * l2 / N, 2 * l2 / M)
+        ]
 
-    def _compiled(self, kind: str, parts: tuple, weights: Any) -> Callable[[np.ndarray], None]:
+    def _compiled(self, kind, parts, weights) -> Callable[[np.ndarray], None]:
         """A function of batch numbers that takes a step for each; its graph is kept."""
-        l2, pull = self._coefficients()
         arguments = (parts, tf.constant(weights, tf.float32), tf.constant(self._factors()))
-        key = (self.optimizer, self._workers, kind, l2 > 0, pull > 0)
+        has_l2, has_pull = (coefficient > 0 for coefficient in self._coefficients())
+        key = (self.optimizer, self._workers, kind, has_l2, has_pull)
         if self._steps[0] != key:
             large = sum(self._shape()) * self.embedding_dim >= _LARGE
+            compiled = large and self._workers.size == 1
             step = _descent.step_function(
                 kind,
                 [self._users, self._items],
                 self.optimizer,
-                has_l2=l2 > 0,
-                has_pull=pull > 0,
-                compiled=large and self._workers.size == 1,
+                has_l2=has_l2,
+                has_pull=has_pull,
+                compiled=compiled,
             )
             signature = tf.nest.map_structure(
                 lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), arguments
@@ -434,21 +418,20 @@ class CFModel(TrainedModel):
         steps = self._steps[1]
         return lambda numbers: steps(numbers, *arguments)
 
-    def _measure(self, ratings: list[tf.SparseTensor]) -> Callable[[], dict[str, float]]:
+    def _measure(self, ratings) -> Callable[[], dict[str, float]]:
         """A function that measures the model: what a row of the history says of it."""
         counts = [len(each.values) for each in ratings]
-        index, size = self._share()
+        index, size = self._workers.share
         if size > 1:  # each worker measures the errors of its own users
             ratings = [tf.sparse.retain(A, A.indices[:, 0] % size == index) for A in ratings]
         pairs = [(A.indices, A.values) for A in ratings]
         dense = _descent.choose_kernel(*self._shape(), counts[0]) == "dense"
         measure = _descent.measure_function(len(pairs), dense)
 
-        def row() -> dict[str, float]:
+        def row():
             self._num_ratings.assign(counts[0])  # here, since all arguments have passed
             *errors, l2, pull = measure(pairs, *self._tables()).numpy().tolist()
-            errors = self._workers.total(errors)
-            errors = [float(error) / count for error, count in zip(errors, counts, strict=True)]
+            errors = (self._workers.total(errors) / counts).tolist()
             l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
             return {
                 "train_mse": errors[0],
