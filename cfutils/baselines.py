@@ -31,7 +31,7 @@ def fit_biases(train: Dataset, *, damping: float = 5.0) -> tuple[float, np.ndarr
 
     def damped(residuals: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
         total = np.bincount(rows, residuals, count)
-        return total / np.maximum(np.bincount(rows, minlength=count) + damping, 1e-12)
+        return total / np.maximum(np.bincount(rows, minlength=count) + damping, 1)
 
     item_biases = damped(ratings - mean, items, train.num_items)
     return mean, damped(ratings - mean - item_biases[items], users, train.num_users), item_biases

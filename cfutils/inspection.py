@@ -91,18 +91,19 @@ def genre_lift(
     chance = (sizes - 1) / (count - 1)
     pairs = of_kind @ share @ of_kind - of_kind[np.diag(share)].sum()  # none with itself
     chance[0] = pairs / (count * (count - 1))
+    agreement = observed / np.where(sizes > 0, sizes * nearest.shape[1], np.nan)
     frame = pd.DataFrame(
         {
             "num_items": sizes.astype("int64"),
-            "agreement": observed / np.where(sizes > 0, sizes * nearest.shape[1], np.nan),
+            "agreement": agreement,
             "chance": chance,
-            "lift": np.nan,
+            "lift": agreement / np.where(chance > 0, chance, np.nan),
             "p_value": (1 + as_high) / (1 + num_permutations),
         },
         index=pd.Index(["any", *genres.columns], name="genre"),
     )
-    frame.loc[frame["num_items"] < 2, ["agreement", "chance", "p_value"]] = np.nan
-    return frame.assign(lift=frame["agreement"] / frame["chance"].where(frame["chance"] > 0))
+    frame.loc[frame["num_items"] < 2, "agreement":] = np.nan
+    return frame
 
 
 def norm_popularity(item_embeddings: npt.ArrayLike, popularity: npt.ArrayLike) -> float:
@@ -119,8 +120,7 @@ def norm_persistence(
     """Measures, by popularity, how much of the initial norms is left after training.
 
     Args:
-        initial: item embeddings [M, d] before training.
-        final: item embeddings [M, d] after training.
+        initial, final: item embeddings [M, d] before and after training.
         popularity: array [M], the number of training ratings.
 
     Returns:
@@ -172,8 +172,7 @@ def folding(
     the ratings, this measures how much the model expects a good rating where nobody gave one.
 
     Args:
-        user_embeddings: U [N, d].
-        item_embeddings: V [M, d].
+        user_embeddings, item_embeddings: U [N, d] and V [M, d].
         train: its ratings are Omega.
         relatedness: the number r, or a pair of arrays ([N, e], [M, e]) whose products are r_ij.
 
@@ -186,17 +185,14 @@ def folding(
     Source: Xin et al., Folding: Why Good Models Sometimes Make Spurious Recommendations, 2017.
     """
     shape = train.num_users, train.num_items
-    if not isinstance(relatedness, tuple):
+    if not isinstance(relatedness, (tuple, list)):
         relatedness = np.full((shape[0], 1), relatedness), np.ones((shape[1], 1))
-    for name, pair in (
-        ("user_embeddings, item_embeddings", (user_embeddings, item_embeddings)),
-        ("relatedness", relatedness),
-    ):
-        if tuple(map(len, pair)) != shape:
-            raise ValueError(
-                f"{name} should have {shape} rows, one for each user and item of train. "
-                f"Received: {tuple(map(len, pair))}"
-            )
+    tables = user_embeddings, item_embeddings, *relatedness
+    if (received := tuple(len(np.asarray(table)) for table in tables)) != shape + shape:
+        raise ValueError(
+            f"user_embeddings, item_embeddings and a pair of relatedness should have {shape} rows, "
+            f"one for each user and item of train. Received: {received[:2]}, {received[2:]}"
+        )
     # <U_i, V_j> - r_ij as one dot product
     users = np.hstack([user_embeddings, relatedness[0]])
     items = np.hstack([item_embeddings, -np.asarray(relatedness[1])])
@@ -206,7 +202,7 @@ def folding(
         rows = slice(start, start + _BLOCK)
         kept = compute_scores(users[rows], items)[observed[rows].toarray() == 0]
         excess += np.maximum(kept, 0).sum(dtype="float64")
-        above += np.count_nonzero(kept > 0)
+        above += int(np.count_nonzero(kept > 0))
         pairs += len(kept)
     if not pairs:
         raise ValueError("train should leave a pair out. Received: ratings of all pairs")

@@ -47,8 +47,7 @@ def rank_candidates(
         Rows of items [n, k], best first; -1 where a user has fewer than k candidates.
 
     Raises:
-        ValueError: if a score is NaN, or the scores have the wrong shape, or a user is none of
-            `train`.
+        ValueError: if a score is NaN, the scores have the wrong shape, or a user is out of range.
 
     Cost: O(n M) time, and d times that from embeddings; memory O(n k + ratings) and a block of
     scores: 16 MiB, or one row if that is more (from embeddings see `scores.top_k`).
@@ -102,12 +101,10 @@ def ranking_metrics(
       NDCG = sum over hits of 1/log2(p+1)  /  sum over p = 1..min(k, R) of 1/log2(p+1).
 
     Args:
-        scores: as for `rank_candidates`.
+        scores, k, progress: as for `rank_candidates`.
         train: never candidates.
         test: other ratings by the same users of the same items.
-        k: length of the lists.
         relevant_rating: the lowest rating that counts as relevant.
-        progress: as for `rank_candidates`.
 
     Returns:
         A frame with one row per user with a relevant item, by `user_num`: `num_relevant`, `recall`,
@@ -123,7 +120,7 @@ def ranking_metrics(
     relevant, users, num_relevant = _relevant(train, test, relevant_rating)
     ranked = rank_candidates(scores, train, users, k=k, progress=progress)
     rows = np.repeat(users[:, None], k, axis=1)
-    hits = _holds(relevant, rows.ravel(), ranked.ravel()).reshape(ranked.shape) & (ranked >= 0)
+    hits = relevant[rows.ravel(), ranked.ravel()].reshape(ranked.shape) & (ranked >= 0)
     discounts = 1 / np.log2(np.arange(k) + 2)
     ideal = np.cumsum(discounts)[np.minimum(num_relevant, k) - 1]
     recall, precision = hits.sum(axis=1) / num_relevant, hits.mean(axis=1)
@@ -205,7 +202,7 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     except (TypeError, ValueError):
         numbers = np.empty(0)
     if numbers.ndim != 1 or len(numbers) < 2 or not (np.abs(numbers) < 1e150).all():
-        raise ValueError(f"values should be two or more finite numbers. Received: {values}")
+        raise ValueError(f"values should be two or more finite numbers. Received: {values!r}")
     mean, error = numbers.mean(), scipy.stats.sem(numbers)
     half = error * scipy.stats.t.ppf((1 + confidence) / 2, len(numbers) - 1)
     return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n": len(numbers)})
@@ -215,8 +212,7 @@ def verdict(differences: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     """Reads from repetitions whether a quantity that a claim says is positive is so.
 
     Args:
-        differences: as for `mean_interval`; positive where the claim holds.
-        confidence: as for `mean_interval`.
+        differences, confidence: as for `mean_interval`; positive where the claim holds.
 
     Returns:
         The series of `mean_interval` with `verdict` added: "holds" if the whole interval is above
@@ -264,7 +260,7 @@ def _relevant(
                 "train, test = data.split(seed=...)."
             )
     users, items = (test.ratings[name].to_numpy() for name in ("user_num", "item_num"))
-    twice = np.flatnonzero(_holds(train.interactions(), users, items))
+    twice = np.flatnonzero(train.interactions()[users, items])
     if len(twice):
         user, item = users[twice[0]], items[twice[0]]
         raise ValueError(
@@ -286,11 +282,7 @@ def _relevant(
     return matrix, np.flatnonzero(numbers), numbers[numbers > 0]
 
 
-def _holds(matrix: scipy.sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Whether the matrix has an entry above 0 at each (row, column)."""
-    return np.asarray(matrix[rows, columns]) > 0
-
-
-def _by_user(users, num_relevant, recall, ndcg, precision) -> pd.DataFrame:
-    figures = {"num_relevant": num_relevant, "recall": recall, "ndcg": ndcg, "precision": precision}
-    return pd.DataFrame(figures, index=pd.Index(users, name="user_num"))
+def _by_user(users: np.ndarray, *columns: np.ndarray) -> pd.DataFrame:
+    names = ("num_relevant", "recall", "ndcg", "precision")
+    frame = dict(zip(names, columns, strict=True))
+    return pd.DataFrame(frame, index=pd.Index(users, name="user_num"))

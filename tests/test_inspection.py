@@ -203,11 +203,11 @@ def test_folding_in_blocks_equals_the_whole(monkeypatch):
 
 def test_folding_refuses_tables_of_other_data():
     users, items, train = np.ones((3, 1)), np.ones((2, 1)), observed(np.eye(3, 2))
-    for tables, relatedness, name in (
-        ((items, users), 0.0, r"user_embeddings, item_embeddings should have \(3, 2\) rows"),
-        ((users, items), (users, users), r"relatedness should have .*Received: \(3, 3\)"),
+    for tables, relatedness, received in (
+        ((items, users), 0.0, r"\(2, 3\), \(3, 2\)"),
+        ((users, items), (users, users), r"\(3, 2\), \(3, 3\)"),
     ):
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=rf"should have \(3, 2\) rows.*Received: {received}"):
             folding(*tables, train, relatedness=relatedness)
     with pytest.raises(ValueError, match=r"leave a pair out. Received: ratings of all pairs"):
         folding([[1]], [[1]], observed([[1]]))

@@ -120,8 +120,11 @@ def test_equal_scores_give_chance_though_the_first_items_are_the_relevant_ones(k
     # 100 of 199 candidates, about the same for all users: the deviation is that of a draw of 100
     # of 200 without replacement, sqrt(1/4 / 100 * 100/199) = 0.035.
     assert abs(found - 100 / 199) < 4 * 0.035
-    first, again, other = (rank_candidates(scores, train, [7], seed=seed) for seed in (1, 1, 2))
-    assert first.tolist() == again.tolist() != other.tolist()
+    usual, first, other = (
+        rank_candidates(scores, train, [7], **seed) for seed in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert usual.tolist() == first.tolist() != other.tolist()
+    assert usual.shape == (1, 10)
 
 
 @given(seed=st.integers(0, 200))
@@ -183,11 +186,15 @@ def test_four_times_the_users_take_no_more_memory_for_scores(kind):
 
 
 def test_progress_is_shown_when_asked(capsys):
-    scores, train = np.ones((3, 4)), dataset(3, 4, (0, 1, 5))
-    rank_candidates(scores, train, k=2)
-    assert capsys.readouterr().err == ""
-    rank_candidates(scores, train, k=2, progress=True)
-    assert "0/3" in capsys.readouterr().err
+    train, test = dataset(3, 4, (0, 1, 5)), dataset(3, 4, (2, 1, 5))
+    for scores in (np.ones((3, 4)), (np.ones((3, 1)), np.ones((4, 1)))):
+        rank_candidates(scores, train)
+        ranking_metrics(scores, train, test)
+        assert capsys.readouterr().err == ""
+        rank_candidates(scores, train, progress=True)
+        assert "0/3" in capsys.readouterr().err
+        ranking_metrics(scores, train, test, progress=True)
+        assert "0/1" in capsys.readouterr().err
 
 
 # What is refused ----------------------------------------------------------------------------------
@@ -268,6 +275,8 @@ def test_chance_with_fewer_candidates_than_places():
     frame = chance_metrics(train, test, k=4)
     assert (frame.index.name, frame.index.tolist()) == ("user_num", [1])
     assert frame.loc[1].tolist() == [1, 1, pytest.approx((1 + 1 / math.log2(3)) / 2), 1 / 4]
+    # ten places unless said otherwise
+    assert chance_metrics(train, test).loc[1, "precision"] == 1 / 10
     assert frame.columns.tolist() == ["num_relevant", "recall", "ndcg", "precision"]
 
 
@@ -380,6 +389,7 @@ def test_ease_solves_its_least_squares_problem(binary):
         np.testing.assert_allclose(scores[:, j], others @ weights, atol=1e-5)
     if binary:
         np.testing.assert_array_equal(ease_scores(train, l2=2.0), scores)
+        np.testing.assert_allclose(histories @ ease_weights(train, l2=2.0), scores, atol=1e-5)
     for l2 in (0, -1, math.nan):
         with pytest.raises(ValueError, match="l2 should be a finite number, above 0"):
             ease_weights(train, l2=l2)
