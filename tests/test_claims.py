@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cfutils import claims
+from cfutils.course import claims
+from cfutils.course.claims import verdict
 
 UP = np.array([1.0, 1.1, 0.9, 1.05, 0.95])  # mean 1, standard deviation 0.08: clearly above 0
 NOISE = np.array([1.0, -1.0, 0.5, -0.5, 0.0])
 ZERO = np.zeros(5)
+TREND = np.outer(UP, [9.0, 5.0, 1.0])  # falls from the first alpha to the last
 
 
 def starts(large, small):
@@ -19,29 +21,87 @@ def four(neither, l2, gravity, both):
     return {"neither": neither, "l2": l2, "gravity": gravity, "both": both}
 
 
-@pytest.mark.parametrize(
-    ("full", "scale", "expected"),
-    [
-        ([10, 40, 160], 99_999, "holds"),  # powers 2 and 1
-        ([10, 20, 40], 99_999, "does not hold"),  # the full product grows like 1
-        ([40, 160, 640], 99_999, "does not hold"),  # four times as much at size 1
-        ([10, 40, 160], 9_999, "does not hold"),  # would fit
-    ],
-)
-def test_v1(full, scale, expected):
-    row = claims.v1([1, 2, 4], full, [10, 20, 40], scale)
+def maps(near, far):
+    return {"trustworthiness": near, "distance_correlation": far}
+
+
+def solvers(*seconds):
+    return dict(zip(claims.SOLVERS, seconds, strict=True))
+
+
+def alphas(ndcg, popularity, coverage):
+    return {"alphas": [0, 0.5, 1], "ndcg": ndcg, "popularity": popularity, "coverage": coverage}
+
+
+def memory(full, scale):
+    sizes = {"sizes": [1, 2, 4], "full_mib": full, "gather_mib": [10, 20, 40]}
+    return {**sizes, "full_mib_at_scale": scale}
+
+
+SLOW, NOT = "holds only for plain descent; another gradient method keeps up with ALS", np.nan
+TERM = "holds only if gravity is used"
+CASES = [
+    ("V1", memory([10, 40, 160], 99_999), "holds"),  # powers 2 and 1
+    ("V1", memory([10, 20, 40], 99_999), "does not hold"),  # the full product grows like 1
+    ("V1", memory([40, 160, 640], 99_999), "does not hold"),  # four times as much at size 1
+    ("V1", memory([10, 40, 160], 9_999), "does not hold"),  # would fit
+    ("V2", {"best_plain_ndcg": UP, "popularity_ndcg": ZERO}, "does not hold"),
+    ("V2", {"best_plain_ndcg": NOISE, "popularity_ndcg": ZERO}, "undecided"),
+    ("V6", {"mean_norms": starts([2.40, 2.5], [0.25, 0.25]), "embedding_dim": 25}, "does not hold"),
+    ("V6", {"mean_norms": starts([2.5, 2.5], [0.25, 0.26]), "embedding_dim": 25}, "does not hold"),
+    ("V7", {"tsne": maps(UP, UP), "pca": maps(ZERO, ZERO)}, "holds"),
+    (
+        "V7",
+        {"tsne": maps(UP, -UP), "pca": maps(ZERO, ZERO)},
+        "holds only for neighbourhoods; not for distances",
+    ),
+    ("V7", {"tsne": maps(NOISE, -UP), "pca": maps(ZERO, ZERO)}, "undecided"),
+    ("V8", {"lift": starts(1 + NOISE, 1 + NOISE)}, "holds"),  # at chance
+    ("V8", {"lift": starts(1 + UP, 1 + UP)}, "does not hold"),
+    ("V8", {"lift": starts(1 + UP, 1 + NOISE)}, "undecided"),
+    ("V9", {"train_mse": four(ZERO, UP, UP, UP), "test_mse": four(ZERO, UP, UP, UP)}, "holds"),
+    (
+        "V9",
+        {"train_mse": four(ZERO, UP, UP, UP), "test_mse": four(ZERO, -UP, UP, UP)},
+        f"{TERM}; l2 alone lowers the test error",
+    ),
+    ("V9", {"train_mse": four(ZERO, UP, UP, UP), "test_mse": four(ZERO, NOISE, UP, UP)}, TERM),
+    (
+        "V9",
+        {"train_mse": four(ZERO, ZERO, ZERO, UP), "test_mse": four(ZERO, ZERO, ZERO, UP)},
+        "holds only if both are used",
+    ),
+    ("V9", dict.fromkeys(("train_mse", "test_mse"), four(ZERO, ZERO, ZERO, -UP)), "does not hold"),
+    ("V10", {"ndcg": four(ZERO, ZERO, ZERO, UP) | {"popularity": ZERO}}, "holds"),
+    # The best gravity is 1; its error is higher, so fitting alone is not enough.
+    ("V11", {"ndcg": {0: ZERO, 1: UP, 10: UP / 2}, "test_mse": {0: ZERO, 1: UP}}, "holds"),
+    ("V11", {"ndcg": {0: ZERO, 1: UP}, "test_mse": {0: ZERO, 1: -UP}}, "does not hold"),
+    (
+        "V12",
+        {"lift": {"Horror": (ZERO, UP), "Drama": (UP, ZERO)}},
+        "holds only for Horror; not for Drama",
+    ),
+    ("V13", {"small": solvers(1, 1, 1, 1, 1), "large": solvers(*[NOT] * 4, 1)}, "holds"),
+    # Adam arrives, much later than ALS; SGD soon after it; plain descent too; ALS does not
+    ("V13", {"small": solvers(1, 1, 1, 1, 1), "large": solvers(NOT, NOT, 2.5, NOT, 1)}, "holds"),
+    ("V13", {"small": solvers(1, 1, 1, 1, 1), "large": solvers(NOT, NOT, 2.5, 1.9, 1)}, SLOW),
+    ("V13", {"small": solvers(1, 1, 1, 1, 1), "large": solvers(3, 9, 9, 1.9, 1)}, "does not hold"),
+    ("V13", {"small": solvers(1, 1, 1, 1, 1), "large": solvers(9, 9, 9, 1, NOT)}, "does not hold"),
+    ("V13", {"small": solvers(20, 20, 20, 20, 1), "large": solvers(*[1] * 5)}, "does not hold"),
+    ("V14", {"softmax": UP, "popularity": ZERO, "ease": 2 * UP}, "holds"),
+    ("V14", {"softmax": ZERO, "popularity": UP, "ease": ZERO}, "does not hold"),
+    ("V15", {"same_rows": True, "tied": NOISE, "untied": ZERO}, "holds"),
+    ("V15", {"same_rows": False, "tied": UP, "untied": ZERO}, "does not hold"),
+    ("V16", alphas(TREND, TREND, TREND[:, ::-1]), "holds"),
+    ("V16", alphas(TREND, TREND[:, ::-1], TREND), "does not hold"),
+]
+
+
+@pytest.mark.parametrize(("number", "figures", "expected"), CASES)
+def test_verdicts(number, figures, expected):
+    row = verdict(number, **figures)
     assert row["verdict"] == expected
-    assert row["claim"].startswith("V1: ")
-
-
-def test_figures_hold_mean_and_interval():
-    # Mean 1, sd 0.0790569, n 5: half-width 2.7764 * 0.0790569 / sqrt(5) = 0.0982
-    row = claims.v2(ZERO, UP)
-    assert row["figure"] == "1.000 [0.902, 1.098]"
-    assert row["verdict"] == "holds"
-    assert row["seeds"] == 5
-    assert claims.v2(UP, ZERO)["verdict"] == "does not hold"
-    assert claims.v2(NOISE, ZERO)["verdict"] == "undecided"
+    assert row["claim"].startswith(f"{number}: ")
 
 
 @pytest.mark.parametrize(
@@ -55,99 +115,38 @@ def test_figures_hold_mean_and_interval():
     ],
 )
 def test_claims_that_may_depend_on_the_start(large, small, expected):
-    zero = starts(ZERO, ZERO)
-    assert claims.v3(starts(large, small), zero)["verdict"] == expected
-    assert claims.v4(starts(large, small))["verdict"] == expected
-    assert claims.v5(starts(large, small), zero)["verdict"] == expected
+    zero, frame = starts(ZERO, ZERO), pd.DataFrame(starts(large, small))
+    assert verdict("V3", dot=frame, cosine=zero)["verdict"] == expected
+    assert verdict("V4", spearman=starts(large, small))["verdict"] == expected
+    assert verdict("V5", rare=starts(large, small), popular=zero)["verdict"] == expected
 
 
-def test_v6():
-    # sigma sqrt(d) = 0.5 * 5 = 2.5
-    row = claims.v6(starts(np.array([2.49, 2.51]), np.array([0.25, 0.25])), 25)
-    assert row["verdict"] == "holds"
-    # 1 +/- 0.004, whose 95 % interval with one degree of freedom is 12.706 * 0.004 wide; and 1
+def test_figures_hold_means_and_intervals():
+    # Mean 1, sd 0.0790569, n 5: half-width 2.7764 * 0.0790569 / sqrt(5) = 0.0982
+    row = verdict("V2", best_plain_ndcg=ZERO, popularity_ndcg=UP)
+    assert list(row.index) == ["claim", "measure", "figure", "seeds", "verdict"]
+    assert row["figure"] == "1.000 [0.902, 1.098]"
+    assert (row["seeds"], row["verdict"]) == (5, "holds")
+    # sigma sqrt(d) = 0.5 * 5 = 2.5, so 1 +/- 0.004, whose 95 % interval with one degree of freedom
+    # is 12.706 * 0.004 wide; and 1
+    row = verdict("V6", mean_norms=starts([2.49, 2.51], [0.25, 0.25]), embedding_dim=25)
     assert row["figure"] == "1.000 [0.949, 1.051]; 1.000 [1.000, 1.000]"
-    assert row["seeds"] == 2
-    for other in (starts([2.40, 2.5], [0.25, 0.25]), starts([2.5, 2.5], [0.25, 0.26])):
-        assert claims.v6(other, 25)["verdict"] == "does not hold"
-
-
-def test_v7_reads_neighbours_and_distances_apart():
-    def maps(near, far):
-        return {"trustworthiness": near, "distance_correlation": far}
-
-    zero = maps(ZERO, ZERO)
-    assert claims.v7(maps(UP, UP), zero)["verdict"] == "holds"
-    expected = "holds only for neighbourhoods; not for distances"
-    assert claims.v7(maps(UP, -UP), zero)["verdict"] == expected
-    assert claims.v7(maps(NOISE, -UP), zero)["verdict"] == "undecided"
-
-
-def test_v8_holds_at_chance():
-    assert claims.v8(starts(1 + NOISE, 1 + NOISE))["verdict"] == "holds"
-    assert claims.v8(starts(1 + UP, 1 + UP))["verdict"] == "does not hold"
-    assert claims.v8(starts(1 + UP, 1 + NOISE))["verdict"] == "undecided"
-
-
-def test_v9_names_the_term():
-    def verdict(l2_test):
-        train = four(ZERO, UP, UP, UP)
-        return claims.v9(train, four(ZERO, l2_test, UP, UP))["verdict"]
-
-    assert verdict(UP) == "holds"
-    assert verdict(-UP) == "holds only if gravity is used; l2 alone lowers the test error"
-    assert verdict(NOISE) == "holds only if gravity is used"
-    none = four(ZERO, ZERO, ZERO, -UP)
-    assert claims.v9(none, none)["verdict"] == "does not hold"
-
-
-def test_v10_to_v12():
-    ndcg = four(ZERO, ZERO, ZERO, UP) | {"popularity": ZERO}
-    assert claims.v10(ndcg)["verdict"] == "holds"
-    # The best gravity is 1; its error is higher, so fitting alone is not enough.
-    ndcg, error = {0: ZERO, 1: UP, 10: UP / 2}, {0: ZERO, 1: UP, 10: ZERO}
-    row = claims.v11(ndcg, error)
-    assert row["verdict"] == "holds"
-    assert "gravity 1 - gravity 0" in row["measure"]
-    assert claims.v11(ndcg, {0: ZERO, 1: -UP, 10: ZERO})["verdict"] == "does not hold"
-    lift = {"Horror": (ZERO, UP), "Drama": (UP, ZERO)}
-    assert claims.v12(lift)["verdict"] == "holds only for Horror; not for Drama"
-
-
-@pytest.mark.parametrize(
-    ("large", "expected"),
-    [
-        ([np.nan] * 4 + [1.0], "holds"),
-        ([np.nan, np.nan, 2.5, np.nan, 1.0], "holds"),  # Adam arrives, much later than ALS
-        ([np.nan, np.nan, 2.5, 1.9, 1.0], "holds only for plain descent"),
-        ([3.0, np.nan, np.nan, 1.9, 1.0], "does not hold"),  # plain descent arrives too
-        ([np.nan, np.nan, np.nan, 1.0, np.nan], "does not hold"),
-        ([np.nan] * 5, "does not hold"),
-    ],
-)
-def test_v13(large, expected):
-    small = dict(zip(claims.SOLVERS, [1.0] * 5, strict=True))
-    row = claims.v13(small, dict(zip(claims.SOLVERS, large, strict=True)))
-    assert row["verdict"].split(";")[0] == expected
-    slow = dict(zip(claims.SOLVERS, [20.0] * 4 + [1.0], strict=True))
-    assert claims.v13(slow, dict.fromkeys(claims.SOLVERS, 1.0))["verdict"] == "does not hold"
-
-
-def test_v14_to_v16():
-    assert claims.v14(UP, ZERO, 2 * UP)["verdict"] == "holds"
-    assert claims.v14(ZERO, UP, ZERO)["verdict"] == "does not hold"
-    assert claims.v15(True, NOISE, ZERO)["verdict"] == "holds"
-    assert claims.v15(False, UP, ZERO)["verdict"] == "does not hold"
-    falling = np.outer(UP, [9.0, 5.0, 1.0])
-    rising = falling[:, ::-1]
-    row = claims.v16([0, 0.5, 1], rising, falling, rising)
-    assert row["verdict"] == "holds"
-    assert row["figure"].endswith("at alpha 1")
-    assert claims.v16([0, 0.5, 1], rising, rising, rising)["verdict"] == "does not hold"
+    assert (row["seeds"], row["verdict"]) == (2, "holds")
+    row = verdict("V11", ndcg={0: ZERO, 10: UP}, test_mse={0: ZERO, 10: UP})
+    assert row["measure"] == "gravity 10 - gravity 0: NDCG@10; test MSE"
+    assert verdict("V12", lift={"War": (ZERO, UP)})["figure"] == "War 1.000 [0.902, 1.098]"
+    assert verdict("V16", **alphas(TREND, TREND, -TREND))["figure"].endswith("; at alpha 0")
+    assert verdict("V1", **memory([10, 40, 160], 40_960))["figure"] == (
+        "within a factor of 3; above 1.5 and below; 40 GiB"
+    )
 
 
 def test_ledger_and_markdown():
-    table = claims.ledger([claims.v2(ZERO, UP), claims.v14(UP, ZERO, ZERO)])
+    rows = [
+        verdict("V2", best_plain_ndcg=ZERO, popularity_ndcg=UP),
+        verdict("V14", softmax=UP, popularity=ZERO, ease=ZERO),
+    ]
+    table = claims.ledger(rows)
     assert table.index.tolist() == ["V2", "V14"]
     assert table.loc["V14", "verdict"] == "holds"
     frame = pd.DataFrame({"a": ["x|y"], "b": [2]}, index=pd.Index(["V1"], name=""))
@@ -155,17 +154,19 @@ def test_ledger_and_markdown():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("number", "figures", "message"),
     [
-        (lambda: claims.v1([2, 4, 8], [1] * 3, [1] * 3, 1), "sizes should rise, with 1 among"),
-        (lambda: claims.v2(ZERO, [1.0]), "one figure per seed, on the same seeds"),
-        (lambda: claims.v3({"init 0.5": UP}, starts(UP, UP)), "dot should have"),
-        (lambda: claims.v9({}, {}), "train_mse should have"),
-        (lambda: claims.v11({1: UP}, {1: UP}), "0 among them"),
-        (lambda: claims.v12({}), "lift should hold a genre"),
-        (lambda: claims.v16([0, 1], [UP], [UP], [UP]), r"arrays \[seeds, 2\]"),
+        ("V17", {}, "number should be one of V1, .* Received: 'V17'"),
+        ("V1", memory([1] * 3, 1) | {"sizes": [2, 4, 8]}, "sizes should rise, with 1 among them"),
+        ("V2", {"best_plain_ndcg": ZERO, "popularity_ndcg": [1.0]}, "on the same seeds"),
+        ("V2", {"best_plain_ndcg": 1.0, "popularity_ndcg": 2.0}, "two or more finite numbers"),
+        ("V3", {"dot": {"init 0.5": UP}, "cosine": starts(UP, UP)}, "the key 'init 0.05'"),
+        ("V9", {"train_mse": {}, "test_mse": {}}, "the key 'l2'"),
+        ("V11", {"ndcg": {1: UP}, "test_mse": {1: UP}}, "the key 0"),
+        ("V12", {"lift": {}}, "V12 needs a figure at least"),
+        ("V16", alphas(UP, UP, UP), r"arrays \[seeds, 3\]"),
     ],
 )
-def test_errors(call, message):
+def test_errors(number, figures, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        verdict(number, **figures)

@@ -30,6 +30,7 @@ DATA_NOTE = (
     "History and Context, ACM TiiS 5(4), 2015. Not to be redistributed.</p>"
 )
 VEGALITE = "application/vnd.vegalite.v5+json"
+ABOUT = re.compile(r"\b(this notebook|here we)\b", re.IGNORECASE)
 
 
 def read_series(paths):
@@ -49,9 +50,7 @@ def read_series(paths):
             sys.exit(f"{path.name} should begin with a cell whose first line is '# ' and a title.")
         lead = re.split(r"\n\s*\n", source[title.end() :].strip())[0]
         sentences = re.split(r"(?<=[.!?])\s+(?=\W*[A-Z])", lead)
-        about = [
-            text for text in sentences if re.search(r"\b(this notebook|here we)\b", text, re.I)
-        ]
+        about = [text for text in sentences if ABOUT.search(text)]
         series[path.stem] = title[1], [*about, *sentences][0]
     return series
 

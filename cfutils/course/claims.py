@@ -192,11 +192,11 @@ def _seconds(small: Any, large: Any) -> dict[str, Any]:
     reached = [name for name in SOLVERS if np.isfinite(large[name])]
     keeps_up = any(large[name] <= KEEPS_UP * large["ALS"] for name in SOLVERS[:-1])
     holds = "ALS" in reached and any(small[name] < 10 for name in SOLVERS[:-1])
-    if holds and keeps_up:
-        only = "holds only for plain descent; another gradient method keeps up with ALS"
-        holds = False if "descent" in reached else only
+    only = "holds only for plain descent; another gradient method keeps up with ALS"
     text = f"{', '.join(reached) or 'none'}; {'yes' if keeps_up else 'no'}"
-    return {"text": text, "holds": holds}
+    if holds and keeps_up and "descent" not in reached:
+        return {"text": text, "holds": only}
+    return {"text": text, "holds": holds and not keeps_up}
 
 
 def _along_alpha(alphas: Any, ndcg: Any, popularity: Any, coverage: Any) -> dict[str, Any]:

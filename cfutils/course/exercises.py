@@ -121,7 +121,7 @@ def _try(function: Any, table: Table, cases: list[Case], given: Any, read: Any) 
 def _explain(mine: list[Any], right: np.ndarray, wrong: list[dict[str, Any]], at: int) -> str:
     """What is likely to be wrong with answers of which that to case `at` is not right."""
     for message, value in wrong[at].items():
-        if callable(value) and value(mine[at]):
+        if callable(value) and mine[at].ndim == right.ndim and value(mine[at]):
             return message
         if value is not None and not callable(value):
             each = [w[message] if isinstance(value, list) else [w[message]] for w in wrong]
