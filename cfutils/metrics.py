@@ -53,11 +53,12 @@ def rank_candidates(
     scores: 16 MiB, or one row if that is more (from embeddings see `scores.top_k`).
     """
     k = _checks.positive_integer("k", k)
+    _check_datasets(train=train)
     users = _user_nums(user_nums, train.num_users)
     num_items = train.num_items
     seen = train.interactions()[users]
     order = np.random.default_rng(seed).permutation(num_items)
-    if isinstance(scores, tuple) or hasattr(scores, "item_embeddings"):
+    if isinstance(scores, (tuple, list)) or hasattr(scores, "item_embeddings"):
         U, V = embeddings(scores, train)
         best, _ = top_k(U[users], V[order], k, exclude=seen[:, order], progress=progress)
         return np.where(best >= 0, order[best], -1)
@@ -225,6 +226,15 @@ def verdict(differences: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     return pd.Series({**interval, "n": int(interval["n"]), "verdict": reading})
 
 
+def _check_datasets(**parts: Any) -> None:
+    for name, part in parts.items():
+        if not isinstance(part, Dataset):
+            raise ValueError(
+                f"{name} should be a Dataset. Received: {type(part).__name__}. Take a part of "
+                "data.split(seed=...), or dataclasses.replace(data, ratings=frame)."
+            )
+
+
 def _user_nums(user_nums: npt.ArrayLike | None, num_users: int) -> np.ndarray:
     users = np.arange(num_users) if user_nums is None else np.asarray(user_nums)
     wrong = users
@@ -251,6 +261,7 @@ def _relevant(
     train: Dataset, test: Dataset, relevant_rating: float
 ) -> tuple[scipy.sparse.csr_array, np.ndarray, np.ndarray]:
     """Where the relevant test ratings are, [N, M]; the users who have any, and how many."""
+    _check_datasets(train=train, test=test)
     for kind in ("user", "item"):
         known, ids = (getattr(data, f"{kind}s")[f"{kind}_id"].tolist() for data in (train, test))
         if ids != known:

@@ -177,7 +177,7 @@ def peak(work):
 @pytest.mark.parametrize("kind", ["function", "embeddings"])
 def test_four_times_the_users_take_no_more_memory_for_scores(kind):
     peaks = []
-    for n in (5_000, 20_000):
+    for n in (2_000, 8_000):
         U, V = np.ones((n, 8), "f4"), np.ones((2_000, 8), "f4")
         scores = (U, V) if kind == "embeddings" else lambda users, U=U, V=V: U[users] @ V.T
         train = dataset(n, 2_000, (0, 0, 1.0))
@@ -249,9 +249,12 @@ def test_parts_that_do_not_belong_together_are_refused():
         r"i1. Take .* data.split\(seed": dataset(2, 4, (0, 2, 5), (1, 1, 5)),
         r"at least relevant_rating=4.0. Received: 1 ratings, highest 3": dataset(2, 4, (0, 2, 3)),
     }
+    with pytest.raises(ValueError, match=r"train should be a Dataset. Received: DataFrame. Take"):
+        rank_candidates(np.ones((2, 4)), train.ratings)
+    others["be a Dataset. Received: DataFrame"] = test.ratings
     for message, other in others.items():
         for measure in (chance_metrics, lambda *parts: ranking_metrics(np.ones((2, 4)), *parts)):
-            with pytest.raises(ValueError, match=f"test should have .*{message}"):
+            with pytest.raises(ValueError, match=f"test should .*{message}"):
                 measure(train, other)
 
 
