@@ -7,7 +7,7 @@ small frames, aggregated before: its data become part of the notebook.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import altair as alt
@@ -193,7 +193,7 @@ def norms(
     Raises:
         ValueError: if an item occurs twice in a panel, or is missing in one.
     """
-    names, data = _side_by_side(frame, ["title", "num_ratings"], ["norm"], panel)
+    names, data = _side_by_side(frame, panel)
     lines = [subtitle] if subtitle else []
     lines += ["drag over items in one panel: the same items stay blue in all; double click: clear"]
     if (data["num_ratings"] == 0).any():
@@ -220,27 +220,28 @@ def norms(
     return chart.resolve_scale(y="shared")
 
 
-def _side_by_side(
-    frame: pd.DataFrame, shared: Sequence[str], measured: Sequence[str], panel: str
-) -> tuple[list[str], pd.DataFrame]:
-    """One row per item: what panels share once, what they measure as `name_0`, `name_1`, ..."""
+def _side_by_side(frame: pd.DataFrame, panel: str) -> tuple[list[str], pd.DataFrame]:
+    """One row per item: title, num_ratings, and its norm in each panel as norm_0, norm_1, ..."""
     parts = dict(iter(frame.groupby(panel, sort=False))) if panel in frame else {"": frame}
-    data = next(iter(parts.values()))[["item_id", *shared]].reset_index(drop=True)
+    data = next(iter(parts.values()))[["item_id", "title", "num_ratings"]].reset_index(drop=True)
     for number, (name, part) in enumerate(parts.items()):
-        part = part.set_index("item_id")[[*measured]]
-        if part.index.has_duplicates or set(part.index) != set(data["item_id"]):
+        values = part.set_index("item_id")["norm"]
+        if values.index.has_duplicates or set(values.index) != set(data["item_id"]):
             raise ValueError(
-                f"Every {panel} should have each item once. Received: {len(part)} rows with "
-                f"{part.index.nunique()} items in {name!r}, {len(data)} rows in the first."
+                f"Every {panel} should have each item once. Received: {len(values)} rows with "
+                f"{values.index.nunique()} items in {name!r}, {len(data)} rows in the first."
             )
-        for column, values in part.loc[data["item_id"]].items():
-            # Four digits: what lies behind them is not seen, and fills notebooks.
-            data[f"{column}_{number}"] = [float(f"{value:.4g}") for value in values]
+        data[f"norm_{number}"] = _short(values.loc[data["item_id"]])
     return [str(name) for name in parts], data.drop(columns="item_id")
 
 
-def _small(title: str, **options: Any) -> alt.Title:
-    return alt.Title(title, fontSize=13, offset=6, **options)
+def _short(values: pd.Series) -> list[float]:
+    """Four digits of each: what lies behind them is not seen, and fills notebooks."""
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _small(title: str) -> alt.Title:
+    return alt.Title(title, fontSize=13, offset=6)
 
 
 # The codes of the genres that are chosen, in the order of the clicks.
@@ -251,8 +252,7 @@ def embedding_map(
     frame: pd.DataFrame,
     *,
     title: str,
-    trust: str | Mapping[str, str],
-    panel: str = "model",
+    trust: str,
     highlight: Sequence[str] = (),
     subtitle: str = "",
 ) -> alt.HConcatChart:
@@ -266,25 +266,19 @@ def embedding_map(
     takes plain text, upper or lower case: matching items get a ring, 12 of them their title.
 
     Args:
-        frame: one row per item with the columns `item_id`, `x` and `y` (the map's coordinates),
-            `title`, `num_ratings` and, if there are any, `genres` (a list, or text joined by
-            ", "); with the column `panel` one row per item and model.
+        frame: one row per item with the columns `x` and `y` (the map's coordinates), `title`,
+            `num_ratings` and, if there are any, `genres` (a list, or text joined by ", ").
         title: what is seen, in words.
-        trust: how far distances on the map can be trusted, in words and figures; with several
-            models a dict {model: words and figures}.
-        panel: the column that names the model, for several maps side by side. A frame without
-            that column is drawn as one map.
+        trust: how far distances on the map can be trusted, in words and figures.
         highlight: the genres chosen at first, also in the static picture.
         subtitle: what to look at, in smaller letters.
 
     Raises:
-        ValueError: if an item occurs twice in a panel or is missing in one, or a genre of
-            `highlight` is no item's.
+        ValueError: if a genre of `highlight` is no item's.
     """
     listed = frame["genres"] if "genres" in frame else pd.Series("", frame.index)
-    listed = listed.map(lambda genres: genres if isinstance(genres, str) else ", ".join(genres))
-    frame = frame.assign(genres=listed)
-    names, data = _side_by_side(frame, ["title", "genres", "num_ratings"], ["x", "y"], panel)
+    data = frame[["title", "num_ratings"]].assign(x=_short(frame["x"]), y=_short(frame["y"]))
+    data["genres"] = [text if isinstance(text, str) else ", ".join(text) for text in listed]
     genres, data["codes"] = _genre_codes(data["genres"])
     missing = [genre for genre in highlight if genre not in set(genres["genre"])]
     if missing:
@@ -292,25 +286,18 @@ def embedding_map(
             f"highlight should hold genres of the items. Received: {missing}. They have: "
             f"{', '.join(sorted(genres['genre']))}."
         )
-    lines = [
-        "colour: the first of the genres clicked at the left that the item has (SHIFT-click adds)",
-        "grey: items with none of them; ring: the title holds the text of the search box",
-    ]
     box: Any = {"input": "search", "name": "Find a title: ", "placeholder": "e.g. star wars"}
     params = [alt.param(name="search", value="", bind=alt.binding(**box, debounce=150))]
-    parts = []
+    parts, lines = [_map(data)], ["ring: the title holds the text of the search box", trust]
     if len(genres):
-        parts.append(_genre_list(genres, highlight))
-    else:
-        lines = ["ring: the title holds the text of the search box"]
+        parts.insert(0, _genre_list(genres, highlight))
+        lines[:1] = [
+            "colour: the first of the genres clicked at the left that the item has "
+            "(SHIFT-click adds)",
+            "grey: items with none of them; ring: the title holds the text of the search box",
+        ]
+    else:  # nothing to click, nothing chosen
         params.append(alt.param(name="clicked", value={}))
-    for number, name in enumerate(names):
-        chart = _one_map(data, number, (480, 420) if len(names) == 1 else (300, 300))
-        if isinstance(trust, str):
-            lines.append(trust)
-        else:
-            chart = chart.properties(title=_small(name, subtitle=trust[name]))
-        parts.append(chart)
     title_ = alt.Title(title, subtitle=[subtitle, *lines] if subtitle else lines)
     return alt.hconcat(*parts, title=title_).add_params(*params)
 
@@ -349,17 +336,17 @@ def _genre_list(genres: pd.DataFrame, highlight: Sequence[str]) -> alt.LayerChar
     return chart.properties(width=90, height=16 * len(genres), title=_small("Click: genre"))
 
 
-def _one_map(
-    data: pd.DataFrame, number: int, size: tuple[int, int]
-) -> alt.LayerChart | alt.FacetChart:
-    """One map: all points, those of the chosen genres, and rings and titles of some."""
-    x, y = f"x_{number}", f"y_{number}"
-    across, up = _padded(data[x]), _padded(data[y])
+_WIDTH, _HEIGHT = 480, 420  # of a map, in pixels
+
+
+def _map(data: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+    """All points, those of the chosen genres, and rings and titles of some."""
+    across, up = _padded(data["x"]), _padded(data["y"])
     hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False)
     exact: Any = {"nice": False, "zero": False}
     base = alt.Chart(data).encode(
-        x=alt.X(f"{x}:Q", title=None, axis=hidden, scale=alt.Scale(domain=across, **exact)),
-        y=alt.Y(f"{y}:Q", title=None, axis=hidden, scale=alt.Scale(domain=up, **exact)),
+        x=alt.X("x:Q", title=None, axis=hidden, scale=alt.Scale(domain=across, **exact)),
+        y=alt.Y("y:Q", title=None, axis=hidden, scale=alt.Scale(domain=up, **exact)),
         tooltip=[
             *(["title:N", "genres:N"] if data["codes"].any() else ["title:N"]),
             alt.Tooltip("num_ratings:Q", title="ratings"),
@@ -378,41 +365,38 @@ def _one_map(
     found = "search != '' && indexof(lower(datum.title), lower(search)) >= 0"
     rings = base.transform_filter(found).mark_point(size=90, filled=False, opacity=1)
     rings = rings.encode(stroke=alt.value("black"), strokeWidth=alt.value(1.8))
-    titled = base.transform_filter(
-        f"search != '' ? {found} : (datum.first != '' || length({_CHOSEN}) == 0)"
-    )
-    leaders, *titles = _map_titles(titled, (x, y), (across, up), size)
+    titled = base.transform_filter(f"search ? {found} : (datum.first != '' || !({anything}))")
+    leaders, *titles = _map_titles(titled, across, up)
     chart = alt.layer(everything, colored, leaders, rings, *titles)
-    return chart.properties(width=size[0], height=size[1])
+    return chart.properties(width=_WIDTH, height=_HEIGHT)
 
 
 def _map_titles(
-    chart: alt.Chart, fields: tuple[str, str], spans: Sequence[Sequence[float]], size: Sequence[int]
+    chart: alt.Chart, across: tuple[float, float], up: tuple[float, float]
 ) -> list[alt.Chart]:
-    """Titles of the most rated items of a chart: lines to them, their halo, and they."""
-    (x, y), (width, height), ((left, right), (bottom, top)) = fields, size, spans
+    """Titles of the most rated items of a map: lines to them, their halo, and they."""
     most = alt.SortField("num_ratings", order="descending")
     rank, place = alt.SortField("rank"), alt.SortField("place")
     # Titles are 15 pixels apart at least: pushed up just enough, pushed down just enough, then
     # the middle of both, within the map.
-    line = 15 * (top - bottom) / height
-    lowest = f"{bottom} + (datum.place - 1) * {line}"
-    highest = f"{top} - (datum.shown - datum.place) * {line}"
+    line = 15 * (up[1] - up[0]) / _HEIGHT
+    lowest = f"{up[0]} + (datum.place - 1) * {line}"
+    highest = f"{up[1]} - (datum.shown - datum.place) * {line}"
     titled = (
-        chart.transform_calculate(group="search != '' ? '' : datum.first")
+        chart.transform_calculate(group="search ? '' : datum.first")
         .transform_window(rank="row_number()", groupby=["group"], sort=[most])
         .transform_window(row="row_number()", sort=[rank, most])
-        .transform_filter("datum.row <= (search != '' ? 12 : 8)")
+        .transform_filter("datum.row <= (search ? 12 : 8)")
         .transform_joinaggregate(shown="count()")
-        .transform_window(place="row_number()", sort=[alt.SortField(y)])
-        .transform_calculate(free=f"datum.{y} - datum.place * {line}")
+        .transform_window(place="row_number()", sort=[alt.SortField("y")])
+        .transform_calculate(free=f"datum.y - datum.place * {line}")
         .transform_window(up="max(free)", frame=[None, 0], ignorePeers=True, sort=[place])
         .transform_window(down="min(free)", frame=[0, None], ignorePeers=True, sort=[place])
         .transform_calculate(middle=f"(datum.up + datum.down) / 2 + datum.place * {line}")
         .transform_calculate(label=f"clamp(datum.middle, {lowest}, {highest})")
     )
-    side = f"datum.{x} < {(left + right) / 2}"
-    style: dict[str, Any] = {"fontSize": 12, "baseline": "middle", "limit": width / 2 - 10}
+    side = f"datum.x < {sum(across) / 2}"
+    style: dict[str, Any] = {"fontSize": 12, "baseline": "middle", "limit": _WIDTH / 2 - 10}
     style["align"] = alt.expr(f"{side} ? 'left' : 'right'")
     style["dx"] = alt.expr(f"{side} ? 9 : -9")
     text = titled.encode(y="label:Q", text="title:N")

@@ -54,7 +54,7 @@ def sliced(frame, **options):
 
 
 def mapped(frame, **options):
-    return charts.embedding_map(frame, title="T", **{"trust": "trust 0.9", **options})
+    return charts.embedding_map(frame, title="T", trust="trust 0.9", **options)
 
 
 CHARTS = {
@@ -62,7 +62,6 @@ CHARTS = {
     "norms": lambda: charts.norms(two_models(), title="T"),
     "map": lambda: mapped(items(), highlight=["War"]),
     "map without genres": lambda: mapped(items().drop(columns="genres")),
-    "two maps": lambda: mapped(two_models(), trust={"a": "trust of a", "b": "trust of b"}),
 }
 
 
@@ -191,7 +190,7 @@ def test_panels_should_have_the_same_items_once():
     with pytest.raises(ValueError, match="Every model should have each item once. Received: 29"):
         charts.norms(two_models().iloc[:-1], title="T")
     with pytest.raises(ValueError, match="Received: 31 rows with 30 items"):
-        mapped(pd.concat([items(), items().head(1)]))
+        charts.norms(pd.concat([items(), items().head(1)]), title="T")
 
 
 def fills(chart, layer):
@@ -213,7 +212,7 @@ def test_an_item_has_the_colour_of_the_first_chosen_genre_that_it_has(enabled):
 
 def test_genres_may_be_many_and_the_seventh_chosen_is_black(enabled):
     names = [f"genre {number}" for number in range(150)]
-    frame = pd.concat([items()] * 5).assign(genres=names, item_id=range(150))
+    frame = pd.concat([items()] * 5).assign(genres=names)
     chart = mapped(frame, highlight=names[90:97])
     assert fills(chart, 1) == [*charts.PALETTE, "black"]
 

@@ -10,10 +10,11 @@ import sys
 import time
 import urllib.request
 
-import nbformat
 import pytest
 from driving import CHROMIUM, ROOT, SCREENSHOTS, TOKEN
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
+
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
@@ -32,23 +33,16 @@ def browser():
 
 @pytest.fixture(scope="session")
 def lab_folder(tmp_path_factory):
-    """A folder with a copy of the notebooks in `notebooks`, with and without their outputs."""
+    """What JupyterLab works in: a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
-    work = shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
-    for path in sorted(work.glob("[0-9]*.ipynb")):  # and without outputs, to run
-        blank = nbformat.read(path, as_version=4)
-        for cell in blank.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        nbformat.write(blank, work / f"blank_{path.name}")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     return folder
 
 
 @pytest.fixture(scope="session")
-def lab(lab_folder):
-    """A JupyterLab on loopback over that copy, for all browser tests; yields its address."""
-    folder, work = lab_folder, lab_folder / "notebooks"
+def lab(browser, lab_folder):
+    """The page of a JupyterLab on loopback, without a notebook."""
+    folder, environment = lab_folder, dict(os.environ)
     settings = folder / "settings" / "@jupyterlab"
     for plugin, values in {
         # every cell is in the page, not only those in view
@@ -58,24 +52,19 @@ def lab(lab_folder):
         path = settings / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
+    for name in ("LAB_SETTINGS", "LAB_WORKSPACES", "_RUNTIME"):
+        environment[f"JUPYTER{name}_DIR"] = str(folder / name.split("_")[1].lower())
+    environment["PYTHONPATH"] = str(ROOT)  # the code beside these tests, whatever is installed
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-    }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    options = [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
+    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
+    command += ["--expose-app-in-browser", f"--notebook-dir={folder / 'notebooks'}"]
     with (
         open(folder / "log", "w") as log,
         subprocess.Popen(
-            [*command, *options, f"--notebook-dir={work}", "--ip=127.0.0.1"],
-            env=environment,
-            stdout=log,
-            stderr=log,
+            [*command, "--ip=127.0.0.1"], env=environment, stdout=log, stderr=log
         ) as server,
     ):
         address = f"http://127.0.0.1:{port}"
@@ -87,14 +76,11 @@ def lab(lab_folder):
             if server.poll() is not None or time.monotonic() > deadline:
                 pytest.fail((folder / "log").read_text()[-2000:])
             time.sleep(0.2)
-        yield address
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(20_000)
+        page.goto(f"{address}/lab?token={TOKEN}")
+        page.wait_for_function("window.jupyterapp?.restored", timeout=60_000)
+        page.evaluate("jupyterapp.restored")
+        yield page
+        page.close()
         server.terminate()
-
-
-@pytest.fixture
-def page(browser):
-    context = browser.new_context(viewport={"width": 1500, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
