@@ -2,20 +2,21 @@
 
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
 
 from cfutils import distributed
-from cfutils.factorization import CFModel, ratings_tensor
+from cfutils.factorization import CFModel, load_model
 from cfutils.softmax import SoftmaxModel
+from cfutils.tables import load_ratings
 
 # Keras itself still converts tensors the way that NumPy 2.4 warns of, when it saves.
 pytestmark = pytest.mark.filterwarnings(
@@ -23,13 +24,40 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 N, M = 60, 40
-OPTIONS = ["--embedding-dim", "8", "--eval-every", "10", "--learning-rate", "0.02"]
-MODELS = {
-    "cf": ["--batch-size", "300", "--l2-coeff", "0.1", "--gravity-coeff", "1"],
-    "cf, all ratings": ["--optimizer", "sgd"],
-    "softmax": ["--model", "softmax", "--batch-size", "17", "--rating-power", "1"],
-    "softmax, sampled": ["--model", "softmax", "--batch-size", "17", "--num-sampled", "20"],
+MODELS = {  # name -> what makes the model, and how it is trained
+    "cf": (
+        lambda data: CFModel(data, 8, l2_coeff=0.1, gravity_coeff=1.0),
+        {"optimizer": "adam", "batch_size": 300},
+    ),
+    "cf, all ratings": (lambda data: CFModel(data, 8), {"optimizer": "sgd"}),
+    "softmax": (
+        lambda data: SoftmaxModel(data, input_dims=8, rating_power=1.0),
+        {"optimizer": "adam", "batch_size": 17},
+    ),
+    "softmax, sampled": (
+        lambda data: SoftmaxModel(data, input_dims=8),
+        {"optimizer": "adam", "batch_size": 17, "num_sampled": 20},
+    ),
 }
+
+
+def train_all(table, folder):
+    """What every worker does: it trains the models and leaves their histories."""
+    workers, folder = distributed.connect(), pathlib.Path(folder)
+    data = load_ratings(table)
+    for name, (make, how) in MODELS.items():
+        _, history = distributed.train(
+            workers,
+            lambda make=make: make(data),
+            data,
+            path=folder / f"{name}.keras",
+            num_iterations=40,
+            save_every=20,
+            eval_every=10,
+            learning_rate=0.02,
+            **how,
+        )
+        history.drop(columns="seconds").to_csv(folder / f"{name}, {workers.index}.csv", index=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +75,17 @@ def table(ratings, tmp_path):
 
 
 class Workers:
-    """Processes of the command line that know each other; killed in the end."""
+    """Processes that know each other; killed in the end."""
 
-    def __init__(self, count, table, path, options):
+    def __init__(self, count, folder, command):
         ports = [socket.socket() for _ in range(count)]
         for port in ports:
             port.bind(("127.0.0.1", 0))
         self.addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in ports]
         for port in ports:
             port.close()
-        self.command = [sys.executable, "-m", "cfutils.distributed", table, path, *options]
-        self.folder, self.processes = path.parent, {}
+        self.command = [sys.executable, *map(str, command)]
+        self.folder, self.processes = folder, {}
         for index in range(count):
             self.start(index)
 
@@ -67,7 +95,7 @@ class Workers:
         environment = os.environ | {"TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"}
         with open(self.folder / f"{index}.out", "w") as out, open(self.log(index), "w") as log:
             self.processes[index] = subprocess.Popen(
-                list(map(str, self.command)), env=environment, stdout=out, stderr=log
+                self.command, env=environment, stdout=out, stderr=log
             )
 
     def log(self, index):
@@ -81,13 +109,9 @@ class Workers:
             process.kill()
             process.wait()
 
-    def histories(self):
-        """What each worker printed, once all are done."""
-        frames = []
+    def finish(self):
         for index, process in self.processes.items():
             assert process.wait(timeout=150) == 0, self.log(index).read_text()[-3000:]
-            frames.append(pd.read_csv(self.folder / f"{index}.out", sep=r"\s+"))
-        return frames
 
 
 def wait_for(condition, process, seconds=90):
@@ -99,7 +123,7 @@ def wait_for(condition, process, seconds=90):
 
 
 def variables(path):
-    model = keras.saving.load_model(path)
+    model = load_model(path)
     return [each.numpy() for each in [*model.weights, *model.optimizer.variables]]
 
 
@@ -108,31 +132,38 @@ def assert_equal_models(one, other):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_two_workers_train_to_what_one_does(table, tmp_path, model):
-    options = [*OPTIONS, *MODELS[model], "--num-iterations", "40", "--save-every", "20"]
-    alone, together = tmp_path / "alone.keras", tmp_path / "together.keras"
-    command = [sys.executable, "-m", "cfutils.distributed", table, alone, *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    with open(tmp_path / "alone.out", "w") as file:
-        file.write(done.stdout)
-    expected = pd.read_csv(tmp_path / "alone.out", sep=r"\s+")
-    assert expected["iteration"].tolist() == [0, 10, 20, 30, 40]
-    with Workers(2, table, together, options) as workers:
-        for history in workers.histories():
+@pytest.mark.slow
+def test_two_workers_train_to_what_one_does(table, tmp_path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    alone.mkdir()
+    together.mkdir()
+    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_distributed"
+    code += "; test_distributed.train_all(*sys.argv[1:])"
+    with Workers(2, tmp_path, ["-c", code, table, together]) as workers:
+        train_all(table, alone)
+        workers.finish()
+    for name in MODELS:
+        expected = pd.read_csv(alone / f"{name}, 0.csv")
+        assert expected["iteration"].tolist() == [0, 10, 20, 30, 40]
+        loss = expected["loss" if "cf" in name else "train_loss"]
+        assert loss.iloc[-1] < loss.iloc[0]
+        for index in range(2):
+            history = pd.read_csv(together / f"{name}, {index}.csv")
             pd.testing.assert_frame_equal(history, expected, rtol=1e-4)
-    assert_equal_models(alone, together)
-    loss = expected.iloc[:, -1 if "cf" in model else 1]
-    assert loss.iloc[-1] < loss.iloc[0]
+        assert_equal_models(alone / f"{name}.keras", together / f"{name}.keras")
 
 
+OPTIONS = ["--embedding-dim", "8", "--learning-rate", "0.02", "--batch-size", "300"]
+OPTIONS += ["--l2-coeff", "0.1", "--gravity-coeff", "1"]
+
+
+@pytest.mark.slow
 def test_killed_workers_that_come_back_lose_only_the_steps_since(table, tmp_path):
     """First worker 1 is killed, then worker 0, which saves; each is started again by hand."""
-    last = 2500
-    options = [*OPTIONS, *MODELS["cf"], "--num-iterations", last, "--save-every", "50"]
-    options += ["--eval-every", "500"]
-    path = tmp_path / "model.keras"
-    with Workers(2, table, path, options) as workers:
+    last, path = 1200, tmp_path / "model.keras"
+    options = [*OPTIONS, "--num-iterations", str(last), "--save-every", "50", "--eval-every", "300"]
+    command = ["-m", "cfutils.distributed", table, path, *options]
+    with Workers(2, tmp_path, command) as workers:
         for lost in (1, 0):
             before = path.stat().st_mtime_ns if path.exists() else 0
             wait_for(
@@ -140,57 +171,57 @@ def test_killed_workers_that_come_back_lose_only_the_steps_since(table, tmp_path
             )
             workers.processes[lost].send_signal(signal.SIGKILL)
             workers.processes[lost].wait()
-            saved = keras.saving.load_model(path).iteration
+            saved = load_model(path).iteration
             assert 0 < saved < last  # it was in the middle
             log = workers.log(1 - lost)
             wait_for(
                 lambda log=log: "starting again" in log.read_text(), workers.processes[1 - lost]
             )
             workers.start(lost)
-        for history in workers.histories():
-            assert history["iteration"].iloc[0] >= saved  # nothing before was done again
-            assert history["iteration"].iloc[-1] == last
-    alone = tmp_path / "alone.keras"
-    command = [sys.executable, "-m", "cfutils.distributed", table, alone, *options]
-    subprocess.run(list(map(str, command)), capture_output=True, check=True)
-    assert_equal_models(path, alone)
+        workers.finish()
+    for index in range(2):
+        history = pd.read_csv(tmp_path / f"{index}.out", sep=r"\s+")
+        assert history["iteration"].iloc[0] >= saved  # nothing before was done again
+        assert history["iteration"].iloc[-1] == last
+    distributed.main([str(table), str(tmp_path / "alone.keras"), *options])
+    assert_equal_models(path, tmp_path / "alone.keras")
 
 
 # One process, without TF_CONFIG
 
 
-@pytest.fixture
-def A(ratings):
-    return ratings_tensor(ratings.rename(columns={"item_id": "movie_id"}), N, M)
+@pytest.fixture(scope="module")
+def data(ratings):
+    return load_ratings(ratings)
 
 
-def make(**options):
-    return CFModel(N, M, 4, **options)
+def make(data=(N, M), **options):
+    return CFModel(data, 4, **options)
 
 
-def run(A, path, build=make, **options):
+def run(data, path, build=make, **options):
     options = {"num_iterations": 20, "save_every": 10, "learning_rate": 0.05} | options
-    return distributed.train(distributed.connect(), build, A, path=path, **options)
+    return distributed.train(distributed.connect(), build, data, path=path, **options)
 
 
 @pytest.mark.parametrize("batch_size", [None, 100])
-def test_stopped_and_taken_up_equals_once(A, tmp_path, batch_size):
+def test_stopped_and_taken_up_equals_once(data, tmp_path, batch_size):
     options = {"batch_size": batch_size, "eval_every": 5}
-    once, history = run(A, tmp_path / "once.keras", **options)
-    run(A, tmp_path / "twice.keras", num_iterations=7, **options)
-    twice, rest = run(A, tmp_path / "twice.keras", **options)
+    once, history = run(data, tmp_path / "once.keras", **options)
+    run(data, tmp_path / "twice.keras", num_iterations=7, **options)
+    twice, rest = run(data, tmp_path / "twice.keras", **options)
     assert rest["iteration"].tolist() == [10, 15, 20]
     assert history["iteration"].tolist() == [0, 5, 10, 15, 20]
     np.testing.assert_array_equal(twice.user_embeddings, once.user_embeddings)
-    again, nothing = run(A, tmp_path / "twice.keras", **options)
+    again, nothing = run(data, tmp_path / "twice.keras", **options)
     assert nothing.empty
     np.testing.assert_array_equal(again.user_embeddings, once.user_embeddings)
 
 
-def test_it_is_the_training_of_the_model(A, tmp_path):
+def test_it_is_the_training_of_the_model(data, tmp_path):
     model = make(l2_coeff=0.1)
-    model.train(A, num_iterations=20, learning_rate=0.05, optimizer="adam", batch_size=100)
-    same, _ = run(A, tmp_path / "a.keras", lambda: make(l2_coeff=0.1), batch_size=100)
+    model.train(data, num_iterations=20, learning_rate=0.05, optimizer="adam", batch_size=100)
+    same, _ = run(data, tmp_path / "a.keras", lambda: make(l2_coeff=0.1), batch_size=100)
     np.testing.assert_allclose(same.user_embeddings, model.user_embeddings, atol=1e-6)
 
 
@@ -198,24 +229,24 @@ def test_it_is_the_training_of_the_model(A, tmp_path):
     ("options", "message"),
     [
         ({"build": lambda: make(l2_coeff=1.0)}, "l2_coeff 1.0. Received: l2_coeff 0.0 in"),
-        ({"build": lambda: CFModel(N, M, 5)}, "embedding_dim 5. Received: embedding_dim 4 in"),
+        ({"build": lambda: CFModel((N, M), 5)}, "embedding_dim 5. Received: embedding_dim 4 in"),
         ({"optimizer": "sgd"}, "optimizer SGD. Received: optimizer Adam in"),
-        ({"build": lambda: SoftmaxModel(M, input_dims=4)}, "name SoftmaxModel"),
+        ({"build": lambda: SoftmaxModel((N, M), input_dims=4)}, "name SoftmaxModel"),
     ],
 )
-def test_a_saved_model_of_another_kind_is_refused_and_kept(A, tmp_path, options, message):
+def test_a_saved_model_of_another_kind_is_refused_and_kept(data, tmp_path, options, message):
     path = tmp_path / "a.keras"
-    run(A, path, num_iterations=5)
+    run(data, path, num_iterations=5)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=f"path should hold a model with .*{message}"):
-        run(A, path, **options)
+        run(data, path, **options)
     assert path.read_bytes() == before
 
 
 def test_ratings_of_others_are_refused_and_the_model_is_kept(table, ratings, tmp_path):
     path, options = tmp_path / "a.keras", [*OPTIONS, "--num-iterations", "5"]
     distributed.main([str(table), str(path), *options])
-    model = keras.saving.load_model(path)
+    model = load_model(path)
     assert model.user_ids.tolist() == sorted({str(user) for user in ratings["user_id"]}, key=int)
     before = path.read_bytes()
     ratings.replace({"item_id": {3: 1003}}).to_csv(table, index=False)
@@ -224,23 +255,23 @@ def test_ratings_of_others_are_refused_and_the_model_is_kept(table, ratings, tmp
     assert path.read_bytes() == before
 
 
-def test_a_damaged_file_is_refused_and_kept(A, tmp_path):
+def test_a_damaged_file_is_refused_and_kept(data, tmp_path):
     path = tmp_path / "a.keras"
     path.write_bytes(b"PK but no zip file")
-    with pytest.raises(ValueError, match="path should hold a model that was saved whole"):
-        run(A, path)
+    with pytest.raises(ValueError, match="path should be a file .*a.keras.*another copy"):
+        run(data, path)
     assert path.read_bytes() == b"PK but no zip file"
 
 
-def test_bad_arguments_are_refused(A, tmp_path):
+def test_bad_arguments_are_refused(data, tmp_path):
     for path in (tmp_path / "a.h5", tmp_path / "nowhere" / "a.keras"):
         with pytest.raises(ValueError, match="path should be a file name that ends in .keras"):
-            run(A, path)
+            run(data, path)
     for name in ("num_iterations", "save_every"):
         with pytest.raises(ValueError, match=f"{name} should be an integer, 1 or more"):
-            run(A, tmp_path / "a.keras", **{name: 0})
+            run(data, tmp_path / "a.keras", **{name: 0})
     with pytest.raises(ValueError, match="patience should not be given here. Received: 3"):
-        run(A, tmp_path / "a.keras", patience=3)
+        run(data, tmp_path / "a.keras", patience=3)
 
 
 WORKER = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
@@ -263,3 +294,8 @@ def test_a_cluster_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match="TF_CONFIG should be .*Received: "):
         distributed.connect()
+
+
+def test_a_single_worker_is_alone(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps(WORKER | {"cluster": {"worker": ["a:1"]}}))
+    assert type(distributed.connect()) is distributed.Alone
