@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -95,7 +94,9 @@ def exercise(
                 message = f"your answer has a form that can't be read here ({name})."
             return Result(message is None, message or praise)
 
-        return functools.update_wrapper(check, table, ("__name__", "__qualname__", "__doc__"), ())
+        check.__name__ = check.__qualname__ = table.__name__
+        check.__doc__ = table.__doc__
+        return check
 
     return decorate
 
