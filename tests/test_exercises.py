@@ -217,7 +217,7 @@ WRONG = {
     "gradient_step": [
         (lambda A, U, V, rate: step(A, U, V, -rate), "uphill"),
         (lambda A, U, V, rate: step(A, U, V, rate / 2), "factor of 2"),
-        (lambda A, U, V, rate: step(A, U, V, rate * np.sum(~np.isnan(A))), "that of the sum"),
+        (lambda A, U, V, rate: step(A, U, V, rate * np.sum(~np.isnan(A))), "gradient of the sum"),
         (lambda A, U, V, rate: step(A, U, V, rate * np.mean(~np.isnan(A))), "all N M cells"),
         (lambda A, U, V, rate: slopes(A, U, V), "return the gradients"),
         (lambda A, U, V, rate: step(np.nan_to_num(A), U, V, rate), "unobserved cell"),

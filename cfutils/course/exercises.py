@@ -7,17 +7,14 @@ whether it is right and, where it is not, what is likely to be wrong:
     Not yet: you add up the squared scores; divide by the number of pairs, N M.
 
 What is right is computed here with NumPy, apart from the code of the package. No answer makes a
-check raise, whether it is wrong, half done or stops with an error. An exercise is a table: a
-function from a case to the right answer and {what to say: wrong answer}, under `@exercise`.
+check raise, whether it is wrong, half done or stops with an error. To add an exercise, write a
+function from a case to the right answer and {what to say: wrong answer} under `@exercise`.
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import tracemalloc
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,170 +22,8 @@ import pandas as pd
 from scipy.optimize import approx_fprime
 from scipy.special import log_softmax
 
-Case = tuple[Any, ...]
-Table = Callable[..., tuple[Any, dict[str, Any]]]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Result:
-    """What a check found; it shows itself as a sentence or two."""
-
-    passed: bool
-    message: str
-
-    def __repr__(self) -> str:
-        return f"{'Passed' if self.passed else 'Not yet'}: {self.message}"
-
-
-class _NotYet(Exception):
-    """What is wrong with an answer, for the learner to read."""
-
-
-def _read(answer: Any, right: np.ndarray) -> np.ndarray:
-    """An answer as an array of float64, leading axes of length 1 taken off."""
-    try:
-        values = np.asarray(answer, np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise _NotYet(f"return {_wanted(right)}; you return {_kind(answer)}.") from None
-    while values.ndim > right.ndim and len(values) == 1:
-        values = values[0]
-    return values
-
-
-def exercise(
-    *trials: list[Case],
-    praise: str,
-    given: Callable[..., Case] = lambda *case: case,
-    read: Callable[[Any, np.ndarray], np.ndarray] = _read,
-    also: Callable[[Any], str | None] = lambda function: None,
-) -> Callable[[Table], Callable[[Any], Result]]:
-    """Make a check of a table.
-
-    The table is a function from a case to the right answer, a number or an array, and a dict
-    {what to say: wrong answer}. What is said is the first that fits an answer on all cases of a
-    trial. A list holds several wrong answers, a function says by itself whether it fits an answer,
-    and None stands for all that is not known. In what is said, {mine}, {right} and {place} stand
-    for the first number that is not right.
-
-    Args:
-        trials: Lists of cases; one is tried if the answer is right on those before.
-        praise: What to say of the right answer.
-        given: From a case to the arguments of the answer; the case by default.
-        read: From what a function returns, and the right answer, to an array.
-        also: From a function whose results are right to what else is wrong with it, or None.
-
-    Returns:
-        A decorator; it makes a function from an answer to a `Result`.
-    """
-
-    def decorate(table: Table) -> Callable[[Any], Result]:
-        def check(function: Any) -> Result:
-            try:
-                for cases in trials:
-                    _try(function, table, cases, given, read)
-                message = also(function)
-            except _NotYet as found:
-                message = str(found)
-            except Exception as error:  # an answer of a kind that no check expects
-                name = type(error).__name__
-                message = f"your answer has a form that can't be read here ({name})."
-            return Result(message is None, message or praise)
-
-        check.__name__ = check.__qualname__ = table.__name__
-        check.__doc__ = table.__doc__
-        return check
-
-    return decorate
-
-
-def _try(function: Any, table: Table, cases: list[Case], given: Any, read: Any) -> None:
-    """Raise `_NotYet` on a function that is not right on all cases."""
-    right, wrong, mine = [], [], []
-    for case in cases:
-        answer, mistakes = table(*case)
-        right.append(np.asarray(answer, np.float64))
-        wrong.append(mistakes)
-        arguments = given(*copy.deepcopy(case))
-        before = _text(arguments)
-        mine.append(read(_call(function, *arguments), right[-1]))
-        if _text(arguments) != before and _close(mine[-1], right[-1]):
-            raise _NotYet("the result is right, but you change what you are given; copy it first.")
-    agree = list(map(_close, mine, right))
-    if not all(agree):
-        at = agree.index(False)
-        raise _NotYet(_fill(_explain(mine, right[at], wrong, at), mine[at], right[at]))
-
-
-def _explain(mine: list[Any], right: np.ndarray, wrong: list[dict[str, Any]], at: int) -> str:
-    """What is likely to be wrong with answers of which that to case `at` is not right."""
-    for message, value in wrong[at].items():
-        if callable(value) and mine[at].ndim == right.ndim and value(mine[at]):
-            return message
-        if value is not None and not callable(value):
-            each = [w[message] if isinstance(value, list) else [w[message]] for w in wrong]
-            if any(all(map(_close, mine, values)) for values in zip(*each, strict=True)):
-                return message
-    if mine[at].shape != right.shape:
-        return f"return {_wanted(right)}; yours has the shape {mine[at].shape}."
-    for message, value in wrong[at].items():
-        if value is None:
-            return message
-    if not np.isfinite(mine[at]).all():
-        return "your answer holds NaN or infinity in a case where it should not."
-    return "in a small case your function gives {mine}{place}, and {right} is right."
-
-
-def _fill(message: str, mine: np.ndarray, right: np.ndarray) -> str:
-    """Put the first number that is wrong, the right one and its place into a message."""
-    if "{mine}" not in message:
-        return message
-    at = np.unravel_index(np.argmin(np.isclose(mine, right, 1e-3, 1e-5)), right.shape)
-    place = f" at position {', '.join(map(str, at))}" if at else ""
-    return message.format(mine=f"{mine[at]:.4g}", right=f"{right[at]:.4g}", place=place)
-
-
-def _call(function: Any, *arguments: Any) -> Any:
-    """What a function answers; `_NotYet` if it is none, stops with an error or answers nothing."""
-    if callable(function):
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                function = function(*arguments)
-        except (Exception, SystemExit) as error:
-            line = (str(error).strip().splitlines() or [""])[0]
-            line = line if len(line) <= 150 else f"{line[:150]} ..."
-            raise _NotYet(f"your function stopped with {type(error).__name__}: {line}") from None
-    elif function is not None and function is not ...:
-        raise _NotYet(
-            f"a function is checked here, and you passed {_kind(function)}. Pass the function's "
-            "name, without parentheses."
-        )
-    if function is None or function is ...:
-        raise _NotYet(
-            "your function returns nothing. Write it in the place of the dots, and end it with "
-            "`return`."
-        )
-    return function
-
-
-def _close(mine: Any, expected: Any) -> bool:
-    same_shape = np.shape(mine) == np.shape(expected)
-    return same_shape and np.allclose(mine, expected, 1e-3, 1e-5, equal_nan=True)
-
-
-def _text(arguments: Case) -> str:
-    return repr([value for value in arguments if isinstance(value, (np.ndarray, dict))])
-
-
-def _wanted(right: np.ndarray) -> str:
-    return f"an array of shape {right.shape}" if right.ndim else "one number"
-
-
-def _kind(value: Any) -> str:
-    return f"a value of type {type(value).__name__}"
-
-
-# Cases --------------------------------------------------------------------------------------------
+from cfutils.course._checking import Case, NotYet, call, close, exercise, kind, read_array
+from cfutils.course._checking import Result as Result
 
 
 def _ratings(seed: int, N: int, M: int) -> np.ndarray:
@@ -226,9 +61,6 @@ def _tensors(*values: Any) -> Case:
         return tf.SparseTensor(np.argwhere(seen), value[seen], value.shape)
 
     return tuple(map(tensor, values))
-
-
-# Notebook 01 --------------------------------------------------------------------------------------
 
 
 def _sums(seed: int, k: float, mu: float) -> Case:
@@ -286,9 +118,6 @@ def top_share(counts, fraction):
     }
 
 
-# Notebook 02 --------------------------------------------------------------------------------------
-
-
 def _rated(seed: int, N: int, M: int) -> Case:
     A = _ratings(seed, N, M)
     users, items = np.nonzero(~np.isnan(A))
@@ -301,30 +130,24 @@ def _read_sparse(answer: Any, right: np.ndarray) -> np.ndarray:
     from cfutils._tensorflow import tf
 
     if not isinstance(answer, tf.SparseTensor):
-        raise _NotYet(f"return a tf.SparseTensor, of the observed cells; this is {_kind(answer)}.")
+        raise NotYet(f"return a tf.SparseTensor, of the observed cells; this is {kind(answer)}.")
     wanted, pairs = np.argwhere(~np.isnan(right)), answer.indices.numpy()
     if pairs.shape != wanted.shape:
-        raise _NotYet(
+        raise NotYet(
             f"a frame of {len(wanted)} ratings became {len(pairs)} entries in {pairs.shape[1]} "
             "dimensions; one entry [user, movie] per row is wanted."
         )
-    found, expected = set(map(tuple, pairs.tolist())), set(map(tuple, wanted.tolist()))
-    if found != expected and found == {(item, user) for user, item in expected}:
-        raise _NotYet("rows and columns are swapped; users are rows, so `user_num` goes first.")
+    found, expected = pairs.tolist(), wanted.tolist()
+    if sorted(found) != expected and sorted(pairs[:, ::-1].tolist()) == expected:
+        raise NotYet("rows and columns are swapped; users are rows, so `user_num` goes first.")
     if answer.shape != right.shape:
-        raise _NotYet(
-            f"the shape is {tuple(answer.shape)} and should be {right.shape}, whatever occurs in "
-            "the frame; give it as dense_shape."
-        )
-    if found != expected:
-        raise _NotYet("the indices are not those of the frame; take both columns by name.")
+        raise NotYet(f"the shape is {answer.shape}, not {right.shape}; give it as dense_shape.")
+    if sorted(found) != expected:
+        raise NotYet("the indices are not those of the frame; take both columns by name.")
     dense = np.full(right.shape, np.nan)
     dense[tuple(pairs.T)] = answer.values.numpy()
-    if answer.dtype != tf.float32 and _close(dense, right):
-        raise _NotYet(
-            f"the values are {answer.dtype.name}, which can't be multiplied with float32 "
-            "embeddings; convert them to float32."
-        )
+    if answer.dtype != tf.float32 and close(dense, right):
+        raise NotYet(f"the values are {answer.dtype.name}; embeddings need them as float32.")
     return dense
 
 
@@ -367,8 +190,8 @@ def mean_squared_error(A, U, V):
 def _read_tables(answer: Any, right: np.ndarray) -> np.ndarray:
     """The tables (U, V), one below the other."""
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-        raise _NotYet(f"return the two new tables, (U, V); you return {_kind(answer)}.")
-    return np.vstack([_read(table, right) for table in answer])
+        raise NotYet(f"return the two new tables, (U, V); you return {kind(answer)}.")
+    return np.vstack([read_array(table, right) for table in answer])
 
 
 @exercise(
@@ -391,29 +214,23 @@ def gradient_step(A, U, V, rate):
         return np.vstack([U - rate * E @ V, V - rate * E.T @ U])
 
     slopes = approx_fprime(UV.ravel(), loss).reshape(UV.shape)
-    right = UV - rate * slopes
+    down = -rate * slopes
+    right = UV + down
+    filled = [step(np.nan_to_num(A), U, V, number) for number in (A.size, seen.sum())]
     second = np.vstack([right[:N], step(A, right[:N], V, seen.sum())[N:]])
     return right, {
-        "you go uphill; subtract the gradient from the tables.": UV + rate * slopes,
+        "you go uphill; subtract the gradient from the tables.": UV - down,
         "your gradient is half of what it should be; mind the factor of 2.": (UV + right) / 2,
-        "your gradient is that of the sum; divide by the number of ratings.": (
-            UV - rate * slopes * seen.sum()
-        ),
-        "you divide by all N M cells; divide by the number of ratings.": (
-            UV - rate * slopes * seen.mean()
-        ),
+        "this is the gradient of the sum; divide by the number of ratings.": UV + down * seen.sum(),
+        "you divide by all N M cells; divide by the number of ratings.": UV + down * seen.mean(),
         "you return the gradients; subtract them, times the learning rate, from U and V.": slopes,
         "your step of V uses the new U; both gradients belong to the old tables.": second,
-        "an unobserved cell moved the tables; only observed pairs may count.": [
-            step(np.nan_to_num(A), U, V, number) for number in (A.size, seen.sum())
-        ],
+        "an unobserved cell moved the tables; only observed pairs may count.": filled,
         "your new tables hold NaN. It marks what is not observed; put 0 for these errors before "
         "you multiply.": lambda mine: np.isnan(mine).any(),
         "your step is not that of finite differences{place}, U above V: {mine}, not {right}.": None,
     }
 
-
-# Notebook 03 --------------------------------------------------------------------------------------
 
 _VECTORS = [_normal(0, 2, (4, 2)), _normal(1, 3, (7, 3)), _normal(2, 5, (3, 5))]
 _WITH_ZERO = np.array([[0.0, 0.0], [3.0, 4.0]])
@@ -430,7 +247,7 @@ def scores(query, items, measure):
     scores [M]. The cosine with a vector of zeros is 0.
     """
     dot, q, v = items @ query, np.linalg.norm(query), np.linalg.norm(items, axis=1)
-    cosine = dot / np.where(q * v, q * v, 1)
+    cosine, table = dot / np.where(q * v, q * v, 1), np.linalg.norm(items)
     if measure == "dot":
         return dot, {
             'by "dot" you give the cosine; look at `measure` before you divide by norms.': cosine,
@@ -444,9 +261,7 @@ def scores(query, items, measure):
         "your cosine lacks the items' norms; divide by those as well.": dot / q,
         "your cosine lacks the query's norm; divide by that as well.": dot / v,
         "your cosine divides by squared norms; take their roots.": dot / (q * v) ** 2,
-        "you divide by the norm of the whole table; each item has its own (axis=1).": (
-            dot / (q * np.linalg.norm(v))
-        ),
+        "you divide by the norm of the table; each item has its own (axis=1).": dot / (q * table),
     }
 
 
@@ -466,32 +281,20 @@ def own_ratings(scores, own, k):
     ratings and a length to the item_num of the k best movies without the own ones, best first.
     """
     order = [item for item in np.argsort(-scores).tolist() if item not in own]
+    best, lowest_first = order[:k], [order[:k][::-1], order[::-1][:k]]
     listed_own = "your list holds a movie that is rated already; leave the own ones out."
     if scores.max() < 0:
-        listed_own = (
-            "leave the own movies out, or give them minus infinity, for 0 is the best here."
-        )
-    return order[:k], {
+        listed_own = "leave the own movies out, or give them minus infinity: 0 is above the others."
+    return best, {
         "your list holds numbers that are no item_num; don't return scores.": (
             lambda mine: not np.isin(mine, np.arange(len(scores))).all()
         ),
         listed_own: lambda mine: not own.keys().isdisjoint(mine.tolist()),
-        "a movie stands in your list twice; each may be there once.": (
-            lambda mine: len(set(mine.tolist())) < len(mine)
-        ),
-        f"your list should have {k} movies; take the own ones out before you count to k.": (
-            lambda mine: len(mine) != k
-        ),
-        "your list begins with the lowest score; the best one comes first.": (
-            [order[:k][::-1], order[::-1][:k]]
-        ),
-        "these are the right movies in another order; the best one comes first.": (
-            lambda mine: sorted(mine) == sorted(order[:k])
-        ),
+        "a movie stands in your list twice.": lambda mine: len({*mine.tolist()}) < len(mine),
+        f"{k} movies are asked for; take the own ones out before you count.": lambda m: len(m) != k,
+        "your list begins with the lowest score; the best one comes first.": lowest_first,
+        "these are the right movies in another order.": lambda mine: {*mine} == {*best},
     }
-
-
-# Notebook 04 --------------------------------------------------------------------------------------
 
 
 @exercise(
@@ -515,19 +318,15 @@ def regularized_loss(A, U, V, a, b):
             "with coefficients of 0 your loss is not the mean squared error.": None,
         }
     if b == 0:
-        small = np.mean(U**2) + np.mean(V**2)
+        sums, norms = u.sum() + v.sum(), np.sqrt(u).mean() + np.sqrt(v).mean()
+        small, joint = np.mean(U**2) + np.mean(V**2), np.mean([*u, *v])
         return e + a * l2, {
             "your loss has no l2 penalty, or not times `l2_coeff`.": e,
             "the coefficients are swapped: `l2_coeff` belongs to the norms.": e + a * pull,
-            "your l2 penalty adds the squared norms up; take the mean over users and that over "
-            "movies.": e + a * (u.sum() + v.sum()),
-            "your l2 penalty is the mean over all numbers in the tables; it should be the mean "
-            "over the rows of their squared norms.": e + a * small,
-            "your l2 penalty takes norms; square them.": e
-            + a * (np.sqrt(u).mean() + np.sqrt(v).mean()),
-            "your l2 penalty is one mean over users and movies; take one for each table.": (
-                e + a * np.mean([*u, *v])
-            ),
+            "your l2 penalty adds the squared norms up; take the mean of each table.": e + a * sums,
+            "your l2 penalty is a mean over all numbers; add up each row's squares.": e + a * small,
+            "your l2 penalty takes norms; square them.": e + a * norms,
+            "your l2 penalty is a mean over all rows; take one for each table.": e + a * joint,
             "your l2 penalty should be the users' mean squared norm plus the movies'.": None,
         }
     if a == 0:
@@ -558,17 +357,15 @@ def _forms_all_pairs(function: Any) -> str | None:
     except Exception:  # not made of TensorFlow's operations, so its memory is NumPy's
         tracemalloc.start()
         try:
-            _call(function, U, V)
+            call(function, U, V)
             largest = tracemalloc.get_traced_memory()[1] / 4
         finally:
             tracemalloc.stop()
+    if largest < N * M:
+        return None
     return (
-        None
-        if largest < N * M
-        else (
-            "the value is right, but you form all N M scores on the way. Multiply the two Gram "
-            "matrices, U^T U and V^T V, entry by entry instead."
-        )
+        "the value is right, but you form all N M scores on the way. Multiply the two Gram "
+        "matrices, U^T U and V^T V, entry by entry instead."
     )
 
 
@@ -592,9 +389,6 @@ def gravity(U, V):
         "you multiply the Gram matrices; multiply entry by entry.": np.sum(product) / (N * M),
         "this is a mean over d x d entries; add them up and divide by N M.": np.mean(entries),
     }
-
-
-# Notebook 05 --------------------------------------------------------------------------------------
 
 
 @exercise(
@@ -626,18 +420,15 @@ def softmax_loss(psi, V, labels):
         "this is the mean probability; take minus its logarithm first.": np.exp(log_p).mean(),
         "take the mean of the logarithms, not their reverse.": -np.log(np.exp(log_p).mean()),
         "you average over all movies; only the label's probability counts.": -logs.mean(),
-        "your normalizer runs over the users; each user's probabilities add up to 1 over the "
-        "movies (axis=1).": -by_user[cells].mean(),
+        "you normalize over the users; sum over the movies (axis=1).": -by_user[cells].mean(),
     }
 
 
-def _history(seed: int, M: int, d: int, n: int) -> Case:
-    rng = np.random.default_rng(seed)
-    return rng.permutation(M)[:n], rng.normal(size=(M, d))
-
-
 @exercise(
-    [_history(0, 5, 2, 2), _history(1, 8, 3, 4), _history(2, 6, 4, 3)],
+    [
+        (np.random.default_rng(seed).permutation(M)[:n], *_normal(seed, (M, d)))
+        for seed, M, d, n in ((0, 5, 2, 2), (1, 8, 3, 4), (2, 6, 4, 3))
+    ],
     praise="your scores are those of the mean of the history, in whatever order it comes.",
 )
 def softmax_model(nums, V):
@@ -654,7 +445,5 @@ def softmax_model(nums, V):
         "you divide by the root of the length; divide by the length.": right * n**0.5,
         "these are cosines; take dot products with the mean as it is.": right / norms,
         "the order of the history changes your scores; a mean has no order.": ends,
-        "a movie outside of the history changed the scores of others; leave it out.": (
-            V @ V.mean(axis=0)
-        ),
+        "a movie outside of the history changed the scores of others.": V @ V.mean(axis=0),
     }
