@@ -325,7 +325,8 @@ class SoftmaxModel(TrainedModel):
         """A function that takes one step; all that it sees follows from seed and iteration."""
         size = histories.shape[0] if batch_size is None else batch_size
         size = _checks.positive_integer("batch_size", size)
-        batch, sample = _histories.batches(histories, size, self.seed), lambda number: ()
+        batch = _histories.batches(histories, size, self.seed)
+        sample: Callable[[int], tuple] = lambda number: ()
         if num_sampled is not None:
             num_sampled = _checks.positive_integer("num_sampled", num_sampled)
             sample = _histories.samples(histories, num_sampled, self.seed)
@@ -431,8 +432,8 @@ def _features(item_features: Mapping[str, np.ndarray], num_items: int) -> dict[s
 
 
 def _widths(input_dims: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
-    given = isinstance(input_dims, Mapping)
-    widths = dict(input_dims) if given else dict.fromkeys(names, input_dims)
+    by_name = input_dims if isinstance(input_dims, Mapping) else dict.fromkeys(names, input_dims)
+    widths = dict(by_name)
     if set(widths) != set(names):
         raise ValueError(f"input_dims should have a width for each of {names}. Received: {widths}.")
     return {name: _checks.positive_integer("input_dims", widths[name]) for name in names}
