@@ -185,10 +185,8 @@ def find_item(data: Dataset, text: str) -> pd.DataFrame:
     titles = data.items["title"].tolist()
     found = [row for row, title in enumerate(titles) if wanted in title.casefold()]
     if not found:
-        names: dict[str, str] = {}
-        for title in titles:
-            names.setdefault(_plain(title), title)
-        close = difflib.get_close_matches(_plain(text), names, n=3, cutoff=0.5)
+        names = {min(_spellings(title), key=len): title for title in reversed(titles)}
+        close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
         nearest = "; ".join(names[name] for name in close) or "none; try a shorter part of it"
         raise LookupError(f"text should be part of a title. Received: {text!r}. Closest: {nearest}")
     return describe(data, found).sort_values("num_ratings", ascending=False, kind="stable")
@@ -215,12 +213,6 @@ def _named(data: Dataset, rows: list[int]) -> str:
         f"{title!r} (id {id_})" for title, id_ in zip(items["title"], items["item_id"], strict=True)
     ]
     return ", ".join(shown) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
-
-
-def _plain(title: str) -> str:
-    """A title as one would type it: no year, the article in front, lower case."""
-    title = re.sub(r"\s*\(\d{4}\)\s*$", "", title.strip())
-    return re.sub(r"^(.*), (the|a|an)$", r"\2 \1", title, flags=re.IGNORECASE).casefold()
 
 
 def _spellings(title: str) -> set[str]:
