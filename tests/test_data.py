@@ -169,6 +169,7 @@ def test_features_by_hand():
     "module",
     ["cfutils", *(f"cfutils.{name}" for name in ("movielens", "metrics", "charts", "panel"))],
 )
+@pytest.mark.slow
 def test_import_loads_no_tensorflow(module):
     code = f"import sys, {module}; print('tensorflow' in sys.modules, 'requests' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -370,6 +370,7 @@ def start_loading(url):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_one_good_copy(empty, server, movielens):
     both = [start_loading(f"{server.url}/slow") for _ in range(2)]
     for process in both:
@@ -380,6 +381,7 @@ def test_two_processes_end_with_one_good_copy(empty, server, movielens):
     assert_same(load_movielens(), movielens)
 
 
+@pytest.mark.slow
 def test_a_killed_download_trips_nobody_over(empty, server, monkeypatch, movielens):
     process = start_loading(f"{server.url}/stall")
     deadline = time.monotonic() + 60
@@ -394,6 +396,7 @@ def test_a_killed_download_trips_nobody_over(empty, server, monkeypatch, moviele
     assert contents(empty) == [".lock", "ml-100k"]
 
 
+@pytest.mark.slow
 def test_command_says_where_the_data_lie(sources):
     environment = {**os.environ, "CFUTILS_DATA": str(sources / "grouplens")}
     done = subprocess.run(

@@ -159,6 +159,7 @@ def test_a_file_that_is_not_there_is_no_error_of_the_panel(data, path):
         read_own_ratings(path, data)
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_saving_leaves_a_whole_file(path):
     """A process that saves without end is killed at random moments."""
     code = """

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
 KINDS = ["Märchen", "Krimi, hart", "詩集", 'the "classics"']
 
 

@@ -439,6 +439,7 @@ def test_untrained_models_are_refused(small):
             ask()
 
 
+@pytest.mark.slow
 def test_neither_scores_nor_lists_nor_the_panel_import_tensorflow():
     code = (
         "import sys, cfutils.scores, cfutils.recommendation, cfutils.panel\n"
