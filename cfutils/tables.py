@@ -22,7 +22,7 @@ from cfutils.data import Dataset, as_floats, check_pairs, refuse_rows
 __all__ = ["load_ratings"]
 
 _MISSING = ("", "NA", "NaN", "nan", "null")
-_UNPACK = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_UNPACK: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def load_ratings(
