@@ -17,11 +17,11 @@ The package is a house with one way through it; a module imports from those abov
 
 | module | subject |
 | --- | --- |
-| `data`, `tables`, `movielens` | the `Dataset`; any table of ratings as one; MovieLens 100K as one |
+| `data`, `tables`, `movielens` | the `Dataset`; any table of ratings as one; MovieLens 100K |
 | `ids` | which row is which: ids and titles that people write, rows of data and of models |
 | `scores` | embeddings to scores and exact top-k; arrays only |
 | `recommendation` | lists of recommendations and neighbours, with ids and titles |
-| `metrics`, `baselines`, `inspection` | how well a model ranks, beside what; what its embeddings know |
+| `metrics`, `baselines`, `inspection` | how well a model ranks, and beside what; what it knows |
 | `charts`, `panel`, `export` | interactive charts, rating in the notebook, files for viewers |
 | `losses` | the losses as pure functions of tensors |
 | `factorization`, `softmax` | `CFModel` and `SoftmaxModel`, both Keras models |

@@ -326,7 +326,7 @@ class SoftmaxModel(TrainedModel):
         size = histories.shape[0] if batch_size is None else batch_size
         size = _checks.positive_integer("batch_size", size)
         batch = _histories.batches(histories, size, self.seed)
-        sample: Callable[[int], tuple] = lambda number: ()
+        sample: Callable[[int], tuple] | None = None
         if num_sampled is not None:
             num_sampled = _checks.positive_integer("num_sampled", num_sampled)
             sample = _histories.samples(histories, num_sampled, self.seed)
@@ -334,7 +334,7 @@ class SoftmaxModel(TrainedModel):
 
         def advance(_):
             number = self.iteration
-            step([number + 1], batch(number), *sample(number))
+            step([number + 1], batch(number), *(sample(number) if sample else ()))
             return 1
 
         return advance
