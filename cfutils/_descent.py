@@ -226,8 +226,8 @@ def squared_error(pairs, ratings, U, V, dense=False) -> tf.Tensor:
 def measure_function(number: int, dense: bool) -> Callable[..., tf.Tensor]:
     """A function of `number` (pairs, ratings) and U, V: the squared errors of each, l2, gravity."""
 
-    def measure(ratings, U, V):
-        errors = [squared_error(*each, U, V, dense) for each in ratings]
+    def measure(tensors, U, V):
+        errors = [squared_error(pairs, ratings, U, V, dense) for pairs, ratings in tensors]
         pulls = [l2_penalty(U, V), gravity(U, V)]
         return tf.stack(errors + [tf.cast(pull, tf.float64) for pull in pulls])
 

@@ -94,8 +94,9 @@ def _sorted(name, pairs, values, shape, tensor=None):
     order = check_pairs(pairs[:, 0], pairs[:, 1], values, shape, columns=columns)
     if tensor is not None and order is None and values.dtype == np.float32:
         return tensor  # of large data every copy counts
-    order = slice(None) if order is None else order
-    return tf.SparseTensor(pairs[order], values[order].astype(np.float32), shape)
+    if order is not None:
+        pairs, values = pairs[order], values[order]
+    return tf.SparseTensor(pairs, values.astype(np.float32), shape)
 
 
 def _fits(found, wanted):

@@ -77,6 +77,7 @@ class TrainedModel(keras.Model):
     _objective = "loss"  # the column of the history that has to stay finite
     _watched = "test_mse", "test"  # the column that `patience` watches, and the argument behind it
     _any_users = False  # whether a row of ratings may be anybody's
+    num_users: Any  # None where a row may be anybody's
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name=name, dtype="float32")  # whatever keras.config says
@@ -122,7 +123,7 @@ class TrainedModel(keras.Model):
         """A new model of this configuration."""
         config = dict(config)
         known, users, items = (config.pop(name, None) for name in ("ids", "num_users", "num_items"))
-        model = cls((users or 1, items), **config)
+        model = cls((users or 1, items), **config)  # type: ignore[arg-type]
         model._set_ids(known or {})
         return model
 
@@ -308,7 +309,7 @@ class TrainedModel(keras.Model):
                 kept.keep(row)
                 bar.set_postfix(loss=f"{row[self._objective]:.4f}", refresh=False)
         if patience:
-            _restore(kept.state, kept.best)
+            _restore(kept.state, kept.best or kept.good)
         return pd.DataFrame(history)
 
 
@@ -321,7 +322,7 @@ class _Kept:
         self.state = [*model.trainable_variables, *counters]
         self.state += model.optimizer.variables if model.compiled else []
         self.good = [variable.numpy() for variable in self.state]
-        self.column, self.best = column, column and self.good
+        self.column, self.best = column, self.good if column else None
         self.lowest, self.worse = np.inf, 0
 
     def keep(self, row: dict[str, float]) -> None:

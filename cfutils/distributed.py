@@ -56,8 +56,8 @@ class Workers(Alone):
                 f"{self.size} devices of {len(workers)} workers. Set CUDA_VISIBLE_DEVICES to one "
                 "device per worker."
             )
-        self._strategy, self._totals = strategy, {}
-        self.scope = strategy.scope
+        self._strategy, self.scope = strategy, strategy.scope
+        self._totals: dict[Any, Any] = {}
 
     def total(self, values: Any) -> np.ndarray:
         values = np.asarray(values)
@@ -67,11 +67,9 @@ class Workers(Alone):
             return tf.distribute.get_replica_context().all_reduce("SUM", mine)
 
         if values.dtype not in self._totals:
-            self._totals[values.dtype] = tf.function(
-                lambda mine: self._strategy.run(total, (mine,)),
-                autograph=False,
-                reduce_retracing=True,
-            )
+            step = lambda mine: self._strategy.run(total, (mine,))  # noqa: E731
+            graph = tf.function(step, autograph=False, reduce_retracing=True)
+            self._totals[values.dtype] = graph
         return self._totals[values.dtype](tf.constant(values)).numpy()
 
     def steps(self, step: Callable, counter: Any, *signature: Any) -> Callable[..., None]:
@@ -168,7 +166,7 @@ def train(
     num_iterations = _checks.positive_integer("num_iterations", num_iterations)
     if path.suffix != ".keras" or not path.parent.is_dir():
         raise ValueError(
-            "path should be a file name that ends in .keras, in a folder that exists. Received: "
+            f"path should be a file name that ends in .keras, in a folder that exists. Received: "
             f"{str(path)!r}."
         )
     if "patience" in how:
@@ -199,11 +197,8 @@ def _load(path, model):
     """The saved model, if it fits the one at hand."""
     saved = load_model(path)
     wanted, received = (
-        {
-            **each.get_config(),
-            "name": type(each).__name__,
-            "optimizer": type(each.optimizer).__name__,
-        }
+        each.get_config()
+        | {"name": type(each).__name__, "optimizer": type(each.optimizer).__name__}
         for each in (model, saved)
     )
     if wanted.pop("ids") != received.pop("ids"):
@@ -286,27 +281,19 @@ def _train(options):
         options.ratings, user=options.user, item=options.item, rating=options.rating
     )
 
+    def chosen(*names):
+        return {name: getattr(options, name) for name in names}
+
     def build():
         if options.model == "softmax":
-            return SoftmaxModel(
-                data,
-                input_dims=options.embedding_dim,
-                rating_power=options.rating_power,
-                seed=options.seed,
-            )
-        return CFModel(
-            data,
-            options.embedding_dim,
-            l2_coeff=options.l2_coeff,
-            gravity_coeff=options.gravity_coeff,
-            seed=options.seed,
-        )
+            dim, others = options.embedding_dim, chosen("rating_power", "seed")
+            return SoftmaxModel(data, input_dims=dim, **others)
+        return CFModel(data, **chosen("embedding_dim", "l2_coeff", "gravity_coeff", "seed"))
 
-    names = ("num_iterations", "save_every", "batch_size", "optimizer", "learning_rate")
-    how = {name: getattr(options, name) for name in (*names, "eval_every")}
-    if options.model == "softmax":
-        how["num_sampled"] = options.num_sampled
-    _, history = train(workers, build, data, path=options.path, **how)
+    how = chosen("path", "num_iterations", "save_every", "batch_size", "optimizer")
+    how |= chosen("learning_rate", "eval_every")
+    how |= chosen("num_sampled") if options.model == "softmax" else {}
+    _, history = train(workers, build, data, **how)
     print(history.drop(columns="seconds").to_string(index=False))
 
 

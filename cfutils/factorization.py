@@ -328,7 +328,7 @@ class CFModel(TrainedModel):
 
     def _loss_parts(self, data):
         # Looked up at each step: a graph would keep the coefficients of its first.
-        now = tf.numpy_function(lambda: np.float32(self._coefficients()), [], tf.float32)
+        now = tf.numpy_function(lambda: np.array(self._coefficients(), np.float32), [], tf.float32)
         l2_coeff, gravity_coeff = tf.unstack(tf.ensure_shape(now, [2]))
         U, V = self._tables()
         mse = sparse_mean_squared_error(data, U, V)
