@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import os
 
 import numpy as np
@@ -14,7 +15,8 @@ from cfutils import _checks, _progress
 
 MEASURES = ("dot", "cosine")
 
-_CELLS = 2**20  # scores that a thread holds at once: 4 MiB, about what stays in the cache
+# A thread holds the scores of a block of queries and items, 4 MiB, about what stays in the cache.
+_CELLS, _ROWS, _COLUMNS, _PER_K = 2**20, 256, 8192, 200
 _WORKERS = min(8, os.cpu_count() or 1)
 _GROUPS = 512  # of columns, at least
 
@@ -85,25 +87,46 @@ def top_k(
         ValueError: as for `compute_scores`, or if k or `exclude` is wrong.
 
     Cost: O(n num_items d) time, in threads; beyond inputs and result a float32 copy of the
-    embeddings and, for each of up to 8 threads, about 6 MiB, or 8 rows of scores if that is more.
+    embeddings and about 6 MiB for each of up to 8 threads.
     """
     vectors, items = _prepare(queries, item_embeddings, measure, alpha)
     found = np.full((len(vectors), _checks.positive_integer("k", k)), -1)
     best = np.full(found.shape, np.nan, np.float32)
     if exclude is not None:
         exclude = _checked(exclude, [len(vectors), len(items)])
-    rows = min(256, max(8, _CELLS // max(1, len(items))))
+    if not len(items):
+        return found, best
+    blocks = math.ceil(len(items) / max(_COLUMNS, _PER_K * k))  # each of them gives k candidates
+    width = math.ceil(len(items) / blocks)
+    rows = max(1, min(_ROWS, _CELLS // width))
 
     def block(start):
-        scores = vectors[start : start + rows] @ items.T
+        chosen = slice(start, start + rows)
         if exclude is not None:
-            ends = exclude.indptr[start : start + len(scores) + 1]
+            ends = exclude.indptr[start : start + rows + 1]
             left_out = exclude.indices[ends[0] : ends[-1]]
-            scores[np.repeat(np.arange(len(scores)), np.diff(ends)), left_out] = -np.inf
-        columns = found[start : start + rows] = best_columns(scores, k)
-        row, place = np.nonzero(columns >= 0)
-        best[start + row, place] = scores[row, columns[row, place]]
-        return len(scores)
+            of = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+        columns, values, above = [], [], None
+        for first in range(0, len(items), width):
+            scores = vectors[chosen] @ items[first : first + width].T
+            if exclude is not None:
+                here = (left_out >= first) & (left_out < first + scores.shape[1])
+                scores[of[here], left_out[here] - first] = -np.inf
+            highest = best_columns(scores, k, above=above)
+            columns.append(highest + first)
+            values.append(np.take_along_axis(scores, highest, axis=1))
+            values[-1][highest < 0] = -np.inf
+            above = np.max([each[:, -1:] for each in values], axis=0)  # k items are no worse
+        columns, values = np.hstack(columns), np.hstack(values)
+        if columns.shape[1] > k:  # place -1, where there are too few, is one of them: -inf
+            places = best_columns(values, k)
+            columns, values = (
+                np.take_along_axis(part, places, axis=1) for part in (columns, values)
+            )
+        remain = values > -np.inf
+        found[chosen] = np.where(remain, columns, -1)
+        best[chosen] = np.where(remain, values, np.nan)
+        return len(values)
 
     # Our threads take the place of the BLAS library's: they share out the choosing too.
     with (
@@ -116,32 +139,36 @@ def top_k(
     return found, best
 
 
-def best_columns(scores: np.ndarray, k: int) -> np.ndarray:
+def best_columns(scores: np.ndarray, k: int, *, above: np.ndarray | None = None) -> np.ndarray:
     """Finds the columns of the k highest values in each row of an array [n, m] without NaN.
 
     Returns:
         Columns [n, k], highest value first and equal values in the order of the columns; -1 where
-        fewer than k values are above -inf.
+        fewer than k values are higher than -inf, or than `above`, an array [n, 1].
     """
     num_rows, num_columns = scores.shape
     found = np.full((num_rows, k), -1)
     wanted = min(k, num_columns)
     if not wanted or not num_rows:
         return found
-    # Column j is in group j % width. Each of the k highest maxima of groups is a value of its own,
-    # so the k-th highest value is no lower than the lowest of them, and few other values are as
-    # high: one comparison per value in the place of a selection among all.
-    width = max(_GROUPS, 4 * wanted)
-    maxima = scores
-    if num_columns >= 2 * width:
-        grouped = scores[:, : num_columns // width * width].reshape(num_rows, -1, width)
-        maxima = grouped.max(axis=1)
-    lowest = np.partition(maxima, -wanted, axis=1)[:, -wanted, None]
-    candidates = scores >= np.nan_to_num(lowest)  # -inf becomes finite: what is left out stays so
-    if np.count_nonzero(candidates) > 4 * num_rows * wanted:
-        for row in range(num_rows):  # of many equal values the first are enough
-            equal = np.flatnonzero(scores[row] == lowest[row])
-            candidates[row, equal[wanted:]] = False
+    many = 4 * num_rows * wanted
+    candidates = None if above is None else scores > above
+    if candidates is None or np.count_nonzero(candidates) > many:
+        # Column j is in group j % width. Each of the k highest maxima of groups is a value of its
+        # own, so the k-th highest value is no lower than the lowest of them, and few values are as
+        # high: a comparison per value in the place of a selection among all.
+        width = max(_GROUPS, 4 * wanted)
+        maxima = scores
+        if num_columns >= 2 * width:
+            whole = num_columns // width * width
+            maxima = scores[:, :whole].reshape(num_rows, -1, width).max(axis=1)
+        lowest = np.partition(maxima, -wanted, axis=1)[:, -wanted, None]
+        high = scores >= np.nan_to_num(lowest)  # -inf becomes finite: it is never high
+        candidates = high if candidates is None else high & candidates
+        if np.count_nonzero(candidates) > many:
+            for row in range(num_rows):  # of many equal values the first are enough
+                equal = np.flatnonzero(scores[row] == lowest[row])
+                candidates[row, equal[wanted:]] = False
     rows, columns = np.divmod(np.flatnonzero(candidates), num_columns)
     order = np.lexsort((-scores[rows, columns], rows))  # stable: equal values stay in their order
     rows, columns = rows[order], columns[order]
