@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,13 @@ def _fits(found, wanted):
     return len(found) == 2 and all(w in (None, f) for w, f in zip(wanted, found, strict=True))
 
 
-def checked_elements(name: str, data: tf.data.Dataset, shape: tuple, faults: list) -> Any:
-    """A tf.data dataset of whole tensors, each checked when it comes; `faults` collects errors."""
+def checked_elements(
+    name: str, data: tf.data.Dataset, shape: tuple, tensor_of: Callable, faults: list
+) -> Any:
+    """A tf.data dataset of whole tensors; `tensor_of(name, tensor)` checks each when it comes.
+
+    `faults` collects the errors.
+    """
     spec = data.element_spec
     if not isinstance(spec, tf.SparseTensorSpec) or not _fits(spec.shape.as_list(), shape):
         raise ValueError(
@@ -115,7 +121,7 @@ def checked_elements(name: str, data: tf.data.Dataset, shape: tuple, faults: lis
 
     def check(*parts):
         try:
-            tensor = canonical(name, tf.SparseTensor(*parts), shape)
+            tensor = tensor_of(name, tf.SparseTensor(*parts))
         except ValueError as error:
             faults.append(error)
             raise

@@ -183,7 +183,8 @@ class TrainedModel(keras.Model):
             if getattr(x, "is_checked", False):  # Keras' fit calls evaluate with what it was given
                 return x
             if isinstance(x, tf.data.Dataset):
-                made = _tensors.checked_elements(name, x, (self.num_users, self.num_items), faults)
+                shape = (self.num_users, self.num_items)
+                made = _tensors.checked_elements(name, x, shape, self._tensor, faults)
             else:
                 made = tf.data.Dataset.from_tensors(self._tensor(name, x))
             made.is_checked = True

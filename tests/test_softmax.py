@@ -197,7 +197,7 @@ def test_tower_is_its_formula(table, A, options):
 def test_summary_shows_the_tower_and_the_seed_fills_it():
     model = small(**ALL)
     lines = []
-    model.summary(line_length=100, print_fn=lines.append)
+    model.summary(print_fn=lines.append)
     shown = re.findall(r"│ (\w+) \(\w+\) +│ (\(.+?\)) +│ +(\d+) │", "\n".join(lines))
     rows = [
         # name, shape, parameters, standard deviation of what is drawn
@@ -577,19 +577,23 @@ def test_train_refuses(A, change, message):
         small().train(**({"train": A, "num_iterations": 1} | change))
 
 
-@pytest.mark.parametrize("method", ["train", "fit"])
-def test_negative_ratings_and_zeros_have_to_weigh_alike(table, A, method):
-    def run(model, A):
+def test_negative_ratings_have_to_weigh_alike(table):
+    def trainings(model):
         model.compile("adam")
-        return model.fit(A, verbose=0) if method == "fit" else model.train(A, num_iterations=1)
+        yield lambda A: model.train(A, num_iterations=1)
+        yield lambda A: model.fit(A, verbose=0)
+        yield lambda A: model.fit(tf.data.Dataset.from_tensors(A), verbose=0)
 
-    with pytest.raises(ValueError, match="should hold no negative ratings if rating_power is"):
-        run(small(rating_power=2.0), tensor(-table))
-    run(small(), tensor(-table))
-    zeros = tf.SparseTensor(A.indices, tf.zeros_like(A.values), A.shape)
-    if method == "train":
-        with pytest.raises(ValueError, match="train should have a label of positive weight"):
-            run(small(rating_power=1.0), zeros)
+    for run in trainings(small()):
+        run(tensor(-table))
+    for run in trainings(small(rating_power=2.0)):
+        with pytest.raises(ValueError, match="should hold no negative ratings if rating_power is"):
+            run(tensor(-table))
+        with pytest.raises(ValueError, match="should have a history of two ratings or more"):
+            run(tensor(np.eye(M)))
+    zeros = tf.SparseTensor([[0, 0], [0, 1]], [0.0, 0.0], (N, M))
+    with pytest.raises(ValueError, match="train should have a label of positive weight"):
+        small(rating_power=1.0).train(zeros, num_iterations=1)
 
 
 @pytest.mark.parametrize(
