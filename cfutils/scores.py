@@ -92,40 +92,41 @@ def top_k(
     vectors, items = _prepare(queries, item_embeddings, measure, alpha)
     found = np.full((len(vectors), _checks.positive_integer("k", k)), -1)
     best = np.full(found.shape, np.nan, np.float32)
+    shape = [len(vectors), len(items)]
     if exclude is not None:
-        exclude = _checked(exclude, [len(vectors), len(items)])
+        if not scipy.sparse.issparse(exclude) or list(exclude.shape) != shape:
+            raise ValueError(
+                f"exclude should be a SciPy sparse matrix {shape}, a row per query. Received: "
+                f"{type(exclude).__name__} {getattr(exclude, 'shape', '')}. For ratings: "
+                "data.interactions()."
+            )
+        exclude = exclude.tocsr()
     if not len(items):
         return found, best
-    blocks = math.ceil(len(items) / max(_COLUMNS, _PER_K * k))  # each of them gives k candidates
+    blocks = math.ceil(len(items) / max(_COLUMNS, _PER_K * k))  # each gives k candidates
     width = math.ceil(len(items) / blocks)
     rows = max(1, min(_ROWS, _CELLS // width))
 
     def block(start):
-        chosen = slice(start, start + rows)
-        if exclude is not None:
-            ends = exclude.indptr[start : start + rows + 1]
-            left_out = exclude.indices[ends[0] : ends[-1]]
-            of = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
-        columns, values, above = [], [], None
+        chosen, above, parts = slice(start, start + rows), None, []
+        left_out = None if exclude is None else exclude[chosen].tocoo()
         for first in range(0, len(items), width):
             scores = vectors[chosen] @ items[first : first + width].T
-            if exclude is not None:
-                here = (left_out >= first) & (left_out < first + scores.shape[1])
-                scores[of[here], left_out[here] - first] = -np.inf
-            highest = best_columns(scores, k, above=above)
-            columns.append(highest + first)
-            values.append(np.take_along_axis(scores, highest, axis=1))
-            values[-1][highest < 0] = -np.inf
-            above = np.max([each[:, -1:] for each in values], axis=0)  # k items are no worse
-        columns, values = np.hstack(columns), np.hstack(values)
-        if columns.shape[1] > k:  # place -1, where there are too few, is one of them: -inf
+            if left_out is not None:
+                here = (left_out.col >= first) & (left_out.col < first + width)
+                scores[left_out.row[here], left_out.col[here] - first] = -np.inf
+            columns = best_columns(scores, k, above=above)
+            values = np.take_along_axis(scores, columns, axis=1)
+            values[columns < 0] = -np.inf
+            parts.append((columns + first, values))
+            above = np.max([values[:, -1:] for _, values in parts], axis=0)
+        columns, values = (np.hstack(part) for part in zip(*parts, strict=True))
+        if len(parts) > 1:  # place -1, where there are too few, is one of them: -inf
             places = best_columns(values, k)
-            columns, values = (
-                np.take_along_axis(part, places, axis=1) for part in (columns, values)
-            )
-        remain = values > -np.inf
-        found[chosen] = np.where(remain, columns, -1)
-        best[chosen] = np.where(remain, values, np.nan)
+            columns = np.take_along_axis(columns, places, axis=1)
+            values = np.take_along_axis(values, places, axis=1)
+        found[chosen] = np.where(values > -np.inf, columns, -1)
+        best[chosen] = np.where(values > -np.inf, values, np.nan)
         return len(values)
 
     # Our threads take the place of the BLAS library's: they share out the choosing too.
@@ -206,16 +207,6 @@ def _prepare(queries, item_embeddings, measure, alpha):
             f"{highest[0]:.3g} and, after division, {highest[1]:.3g}. Has the training diverged?"
         )
     return queries, items
-
-
-def _checked(exclude, shape):
-    if not scipy.sparse.issparse(exclude) or list(exclude.shape) != shape:
-        raise ValueError(
-            f"exclude should be a SciPy sparse matrix {shape}, a row per query. Received: "
-            f"{type(exclude).__name__} {getattr(exclude, 'shape', '')}. For ratings: "
-            "data.interactions()."
-        )
-    return exclude.tocsr()
 
 
 def _divided(vectors, power):
