@@ -68,37 +68,40 @@ def test_the_pair_is_plain_text(tmp_path):
         {
             "item_id": [0, 1],
             "title": ['Zoë\'s "book"\nin\ttwo', None],
-            "year": pd.array([1995, None], "Int64"),
-            "genres": [["War", "Drama"], []],
+            "year\n": pd.array([1995, None], "Int64"),
+            "genres": [["War", "Drama"], np.array([])],
         }
     )
     vectors, metadata = save_embeddings(str(tmp_path / "a.b"), [[0.1, -0.0], [1 / 3, 5]], frame)
     # 1/3 in float32: the shortest decimal that is read back as the same number
     assert vectors.read_bytes() == b"0.1\t-0.0\n0.33333334\t5.0\n"
     assert metadata.read_bytes().decode() == (
-        'item_id\ttitle\tyear\tgenres\n0\tZoë\'s "book" in two\t1995\tWar|Drama\n1\t\t\t\n'
+        'item_id\ttitle\tyear \tgenres\n0\tZoë\'s "book" in two\t1995\tWar|Drama\n1\t\t\t\n'
     )
     assert sorted(os.listdir(tmp_path)) == ["a.b_metadata.tsv", "a.b_vectors.tsv"]
     options = {"sep": "\t", "quoting": csv.QUOTE_NONE, "keep_default_na": False}
     assert pd.read_csv(metadata, **options)["title"].tolist() == ['Zoë\'s "book" in two', ""]
 
 
-def test_the_columns_are_written_and_the_index_is_not(tmp_path):
+def test_the_columns_are_written_and_the_index_is_not(tmp_path, monkeypatch):
     data = cf.load_ratings(
         pd.DataFrame({"user_id": ["u", "v"], "item_id": [30, 7], "rating": [1, 2]})
     )
     items = save_embeddings(tmp_path / "items", np.eye(2), data.items)[1]
     assert items.read_text() == "item_id\ttitle\n7\t7\n30\t30\n"
     # one column has no header
-    users = save_embeddings(tmp_path / "users", np.eye(2), data.users)[1]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    users = save_embeddings("~/users", np.eye(2), data.users)[1]
+    assert users.parent == tmp_path
     assert users.read_text() == "u\nv\n"
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "\n", "\u2028", "\ufeff", "\xa0", None])
 def test_a_row_that_a_viewer_would_skip_is_refused(tmp_path, blank):
     frame = pd.DataFrame({"title": ["a", blank], "more": ["", blank]})
-    for columns in (["title"], ["title", "more"]):
-        with pytest.raises(ValueError, match=r"Received: nothing but blanks in row 1. Add a col"):
+    for columns, row in ((["title"], 1), (["title", "more"], 1), ([], 0)):
+        with pytest.raises(ValueError, match=rf"nothing but blanks in row {row}. Add a column"):
             save_embeddings(tmp_path / "a", np.eye(2), frame[columns])
     assert os.listdir(tmp_path) == []
 

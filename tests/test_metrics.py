@@ -135,7 +135,7 @@ def test_embeddings_rank_as_their_products_do(seed):
     users, items = rng.integers(-2, 3, (9, 3)), rng.integers(-2, 3, (40, 3))
     chosen = [7, 0, 3, 8]
     expected = rank_candidates(users @ items.T, train, chosen, k=20, seed=5)
-    ranked = rank_candidates((users, items), train, chosen, k=20, seed=5)
+    ranked = rank_candidates([users, items], train, chosen, k=20, seed=5)
     np.testing.assert_array_equal(ranked, expected)
 
 
