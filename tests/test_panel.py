@@ -1,10 +1,7 @@
+"""Own ratings: what is kept, what is refused and left alone, what the panel shows."""
+
 import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pandas as pd
@@ -16,6 +13,7 @@ from cfutils.data import Dataset
 from cfutils.ids import texts
 from cfutils.panel import RatingPanel, read_own_ratings
 from cfutils.recommendation import recommend
+from cfutils.tables import load_ratings
 
 TITLES = [
     'Amélie, or "Le Fabuleux" (2001)',
@@ -95,16 +93,12 @@ def test_the_file_is_a_small_list_for_people_and_for_recommend(data, path):
 
 
 def test_ids_that_are_neither_integers_nor_texts_are_kept_as_texts(path):
-    data = Dataset(
-        pd.DataFrame({"user_id": [1]}),
-        pd.DataFrame({"item_id": [0.5, 1.5, 2.5], "title": ["0.5", "1.5", "2.5"]}),
-        pd.DataFrame({"user_num": [0], "item_num": [0], "rating": [1.0]}),
-    )
-    model = TwoTastes(3)
-    model.item_ids = texts([0.5, 1.5, 2.5])
+    data = load_ratings(pd.DataFrame({"user_id": 1, "item_id": [0.5, 1.5], "rating": [1.0, 2.0]}))
+    model = TwoTastes(2)
+    model.item_ids = texts([0.5, 1.5])
     RatingPanel(model, data, path).rate("1.5", 1)
     assert read_own_ratings(path, data) == {"1.5": 1}
-    assert len(RatingPanel(model, data, path).recommendations) == 2
+    assert len(RatingPanel(model, data, path).recommendations) == 1
 
 
 def entry(item_id=109, title="Ninth (1971)", rating=4, **more):
@@ -150,46 +144,6 @@ def test_a_file_that_is_no_list_of_own_ratings_is_refused_and_kept(data, path, n
     panel.rate(110, 1)
     assert read_own_ratings(path, data) == {109: 5, 110: 1}
     assert path.with_suffix(".old").read_bytes() == before
-
-
-def test_a_file_that_is_not_there_is_no_error_of_the_panel(data, path):
-    assert RatingPanel(TwoTastes(), data, path).ratings == {}
-    assert not path.exists()
-    with pytest.raises(FileNotFoundError):
-        read_own_ratings(path, data)
-
-
-@pytest.mark.slow
-def test_a_kill_in_the_middle_of_saving_leaves_a_whole_file(path):
-    """A process that saves without end is killed at random moments."""
-    code = """
-        import sys
-        import pandas as pd
-        from cfutils.data import Dataset
-        from cfutils.panel import RatingPanel
-        titles = [f"Movie {i} " + "x" * 500 for i in range(2000)]
-        data = Dataset(pd.DataFrame({"user_id": [0]}),
-                       pd.DataFrame({"item_id": range(2000), "title": titles}),
-                       pd.DataFrame({"user_num": [0], "item_num": [0], "rating": [5.0]}))
-        panel = RatingPanel(None, data, sys.argv[1])
-        while True:
-            for rating in (1, 2, 3):
-                panel._ratings = dict.fromkeys(range(2000), rating)
-                panel._save()
-                print("saved", flush=True)
-    """
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        path.unlink(missing_ok=True)
-        with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code), str(path)], stdout=subprocess.PIPE
-        ) as saving:
-            saving.stdout.readline()
-            time.sleep(rng.uniform(0.005, 0.1))
-            saving.send_signal(signal.SIGKILL)
-        ratings = [each["rating"] for each in json.loads(path.read_bytes())]
-        assert len(ratings) == 2000
-        assert len(set(ratings)) == 1
 
 
 def test_a_save_that_fails_leaves_the_old_file_and_no_other(data, path, monkeypatch):
@@ -252,6 +206,9 @@ def buttons(row):
 
 def test_the_panel_searches_rates_recommends_and_saves(data, path):
     panel = RatingPanel(TwoTastes(), data, path, k=4)
+    assert not path.exists()
+    with pytest.raises(FileNotFoundError):
+        read_own_ratings(path, data)
     (row,) = search(panel, "holiday")
     assert [button.description for button in buttons(row)] == ["1", "2", "3", "4", "5"]
     buttons(row)[4].click()

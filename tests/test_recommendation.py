@@ -137,17 +137,12 @@ def test_users_are_found_in_other_data(data):
 
 
 def test_ids_are_compared_as_texts():
-    """Numbers of two kinds: the model keeps texts."""
     model = Known()
-    model.user_ids, model.item_ids = texts([5, 70]), texts([4, 9])
-    model.item_embeddings = model.item_embeddings[:2]
-    data = table((70, 4, 1), (5, 4, 2), (70, 9, 3))
-    for five, seventy in ((5, 70), ("5", "70")):
-        assert titles(model, data, five) == ["4", "9"]
-        assert titles(model, data, seventy) == ["9", "4"]
-    model.user_ids, model.item_ids = texts([5, 70]), texts([1.5, 2.5])
+    model.user_ids, model.item_ids = texts([5, 70]), texts([1.5, 2.5, 9])
     data = table((70, 1.5, 1), (5, 2.5, 2))
-    assert titles(model, data, 5) == ["1.5", "2.5"]
+    for five, seventy in ((5, 70), ("5", "70")):
+        assert titles(model, data, five) == ["1.5", "2.5"]
+        assert titles(model, data, seventy) == ["2.5", "1.5"]
 
 
 def test_a_user_who_is_not_in_the_model_is_folded_in():
@@ -397,7 +392,7 @@ def test_embeddings_stand_in_the_order_of_the_data(small):
 
 
 def test_bad_requests_are_refused(small):
-    for user in (2, 0, "x", "", 1.5, [1.0, 0.0], (1.0, 0.0), True, np.ones(2)):
+    for user in (0, "x", [1.0, 0.0], True, np.ones(2)):
         with pytest.raises(ValueError, match=r"user should be an id of data.users. Received: "):
             recommend(PAIR, small, user)
     for given in ({}, {"user": 7, "ratings": {10: 5}}):
