@@ -275,6 +275,8 @@ def _whole(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 def as_floats(column: pd.Series, name: str = "rating") -> np.ndarray:
     """Ratings as float64 [n]; what is no number is NaN."""
-    if column.dtype.kind in "mMc":
-        raise ValueError(f"{name} should hold real numbers. Received: {column.dtype}.")
-    return pd.to_numeric(column, errors="coerce").to_numpy("float64", na_value=np.nan)
+    numbers = pd.to_numeric(column, errors="coerce")
+    for kind in (column.dtype, numbers.dtype):
+        if kind.kind in "mMc":
+            raise ValueError(f"{name} should hold real numbers. Received: {kind}.")
+    return numbers.to_numpy("float64", na_value=np.nan)

@@ -126,7 +126,13 @@ def _numbered(name: str, column: pd.Series, texts: bool) -> tuple[np.ndarray, pd
     used = np.bincount(codes, minlength=len(values)) > 0
     kept = values[used]
     kept = _told_apart(name, kept) if texts else _of_one_kind(name, kept)
-    places, ids = pd.factorize(kept, sort=True)
+    try:
+        places, ids = pd.factorize(kept, sort=True)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} should hold ids of one kind. Received: {error}. Make all of them text: "
+            f"frame[{name!r}].astype(str)."
+        ) from None
     rows = np.full(len(values), -1)
     rows[used] = places
     return rows[codes], ids

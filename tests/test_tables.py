@@ -290,3 +290,31 @@ def test_parquet_files(tmp_path):
     path.write_bytes(content[:4] + bytes(60) + content[64:])
     with pytest.raises(ValueError, match=r"a.pq should be a whole Parquet file. Received: "):
         load_ratings(path, rating="stars")
+
+
+JUNK = st.one_of(
+    st.integers(-3, 6),
+    st.sampled_from([None, True, np.nan, np.inf, 10**30, 2.5, "", "a", "1", b"x", pd.NaT, 1j]),
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(JUNK, JUNK, JUNK), max_size=4))
+def test_whatever_a_frame_holds_is_kept_or_refused(rows):
+    columns = ["user_id", "item_id", "rating"]
+    table = pd.DataFrame(
+        {
+            name: pd.Series([row[at] for row in rows], dtype=object)
+            for at, name in enumerate(columns)
+        }
+    )
+    try:
+        data = load_ratings(table)
+    except (ValueError, TypeError) as error:
+        assert isinstance(error, ValueError), repr(error)
+        assert "should" in str(error)
+        return
+    assert len(data.ratings) == len(rows) > 0
+    kept = zip(data.ratings["user_num"], data.ratings["item_num"], data.ratings["rating"])  # noqa: B905
+    for (user, item, rating), (u, i, r) in zip(rows, kept, strict=True):
+        assert (user_ids(data)[u], item_ids(data)[i], float(rating)) == (user, item, r)
