@@ -446,5 +446,5 @@ class CFModel(TrainedModel):
 
 def _columns(ratings: tf.SparseTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Users and items, int32 [n], and the ratings [n] of a tensor."""
-    users, items = ratings.indices.numpy().T.astype(np.int32)
+    users, items = ratings.indices.numpy().T.astype(np.int32, order="C")
     return users, items, ratings.values.numpy()
