@@ -82,9 +82,8 @@ def error(A, U, V):
 
 
 def sparse(frame, columns=("user_num", "item_num"), dtype=np.float32, shape=None):
-    values = frame["rating"].to_numpy(dtype)
     shape = shape or (frame["user_num"].max() + 1, frame["item_num"].max() + 1)
-    return tf.SparseTensor(frame[list(columns)].to_numpy(), values, shape)
+    return tf.SparseTensor(frame[list(columns)].to_numpy(), frame["rating"].to_numpy(dtype), shape)
 
 
 def slopes(A, U, V):
@@ -110,15 +109,14 @@ def step_in_place(A, U, V, rate):
 
 
 def step_beside(A, U, V, rate):
-    by_U, by_V = slopes(A, U, V)
-    by_U[0, 1] += 0.5
-    return U - rate * by_U, V - rate * by_V
+    U, V = step(A, U, V, rate)
+    U[0, 1] += 0.5
+    return U, V
 
 
 def cosine(query, items, measure):
-    dots = items @ query
     norms = np.linalg.norm(query) * np.linalg.norm(items, axis=1)
-    return dots if measure == "dot" else dots / norms
+    return items @ query / (1 if measure == "dot" else norms)
 
 
 def best(scores, own, k):
@@ -136,21 +134,19 @@ def best_in_place(scores, own, k):
     return np.argsort(-scores)[:k]
 
 
-def l2(U, V):
-    return sum(tf.reduce_mean(tf.reduce_sum(table**2, axis=1)) for table in (U, V))
-
-
 def pull(U, V):
     return tf.reduce_mean((U @ tf.transpose(V)) ** 2)
 
 
-def loss(A, U, V, l2_coeff=0.0, gravity_coeff=0.0):
+def loss(A, U, V, l2_coeff, gravity_coeff):
+    norms = sum(tf.reduce_mean(tf.reduce_sum(table**2, axis=1)) for table in (U, V))
     squared = tf.reduce_mean(error(A, U, V) ** 2)
-    return squared + l2_coeff * l2(U, V) + gravity_coeff * pull(U, V)
+    return squared + l2_coeff * norms + gravity_coeff * pull(U, V)
 
 
-def log_p(psi, V, labels):
-    return tf.gather(tf.nn.log_softmax(psi @ tf.transpose(V)), labels, batch_dims=1)
+def log_p(psi, V, labels, axis=1):
+    logs = tf.nn.log_softmax(psi @ tf.transpose(V), axis=axis)
+    return tf.gather(logs, labels, batch_dims=1)
 
 
 def overflowing(psi, V, labels):
@@ -170,25 +166,14 @@ def pairs(U, V):
 WRONG = {
     "shrunken_mean": [
         (lambda total, n, k, mu: total / n, "plain mean"),
-        (lambda total, n, k, mu: (total + k * mu) / n, "divide by n + k"),
-        (lambda total, n, k, mu: total / (n + k), "add k mu"),
         (lambda total, n, k, mu: (total + mu) / (n + k), "only once"),
-        (lambda total, n, k, mu: (n * total + k * mu) / (n + k), "is a sum already"),
         (lambda total, n, k, mu: (n * (total / n) + k * mu) / (n + k), "without ratings"),
         (lambda total, n, k, mu: ((total + k * mu) / (n + k)).mean(), "shape ()"),
     ],
     "top_share": [
-        (lambda counts, part: counts[: round(part * len(counts))].sum(), "in a small case"),
-        (
-            lambda counts, part: counts.iloc[: round(part * len(counts))].sum() / counts.sum(),
-            "sort them",
-        ),
-        (
-            lambda counts, part: counts.nsmallest(round(part * len(counts))).sum() / counts.sum(),
-            "least rated",
-        ),
         (lambda counts, part: counts.nlargest(10).sum() / counts.sum(), "always take 10"),
         (lambda counts, part: counts.nlargest(round(part * len(counts))).sum(), "by all ratings"),
+        (lambda counts, part: counts.head(round(part * len(counts))).sum(), "in a small case"),
     ],
     "sparse_tensor": [
         (lambda frame, N, M: tf.sparse.to_dense(sparse(frame, shape=(N, M))), "SparseTensor"),
@@ -202,23 +187,15 @@ WRONG = {
     "mean_squared_error": [
         (
             lambda A, U, V: tf.reduce_mean((tf.sparse.to_dense(A) - U @ tf.transpose(V)) ** 2),
-            "an unobserved cell counts in your loss",
+            "cell",
         ),
-        (
-            lambda A, U, V: tf.reduce_sum(error(A, U, V) ** 2) / pairs(U, V),
-            "divide by the number of observed",
-        ),
+        (lambda A, U, V: tf.reduce_sum(error(A, U, V) ** 2) / pairs(U, V), "number of observed"),
         (lambda A, U, V: tf.reduce_mean(error(A, U, V)), "square them first"),
-        (lambda A, U, V: tf.reduce_mean(abs(error(A, U, V))), "square them instead"),
-        (lambda A, U, V: tf.sqrt(tf.reduce_mean(error(A, U, V) ** 2)), "root"),
-        (lambda A, U, V: tf.reduce_mean(error(A, U, V)) ** 2, "mean of the squares"),
         (lambda A, U, V: error(A, U, V) ** 2, "return one number"),
     ],
     "gradient_step": [
         (lambda A, U, V, rate: step(A, U, V, -rate), "uphill"),
-        (lambda A, U, V, rate: step(A, U, V, rate / 2), "factor of 2"),
         (lambda A, U, V, rate: step(A, U, V, rate * np.sum(~np.isnan(A))), "gradient of the sum"),
-        (lambda A, U, V, rate: step(A, U, V, rate * np.mean(~np.isnan(A))), "all N M cells"),
         (lambda A, U, V, rate: slopes(A, U, V), "return the gradients"),
         (lambda A, U, V, rate: step(np.nan_to_num(A), U, V, rate), "unobserved cell"),
         (lambda A, U, V, rate: (U + (A - U @ V.T) @ V, V), "hold NaN"),
@@ -229,26 +206,11 @@ WRONG = {
     ],
     "scores": [
         (lambda query, items, measure: items @ query, "divide by both norms"),
-        (
-            lambda query, items, measure: np.nan_to_num(cosine(query, items, "cosine")),
-            '"dot" you give the cosine',
-        ),
+        (lambda q, V, measure: np.nan_to_num(cosine(q, V, "")), '"dot" you give the cosine'),
         (cosine, "yours is nan"),
         (
-            lambda q, items, measure: (
-                cosine(q, items, measure) * (1 if measure == "dot" else np.linalg.norm(q))
-            ),
-            "lacks the query's norm",
-        ),
-        (
-            lambda q, items, measure: items @ q / (1 if measure == "dot" else np.linalg.norm(q)),
+            lambda q, V, m: V @ q / (1 if m == "dot" else np.linalg.norm(q)),
             "lacks the items' norms",
-        ),
-        (
-            lambda q, items, measure: (
-                items @ q / (1 if measure == "dot" else np.linalg.norm(q) * np.linalg.norm(items))
-            ),
-            "axis=1",
         ),
     ],
     "own_ratings": [
@@ -265,48 +227,21 @@ WRONG = {
     "regularized_loss": [
         (lambda A, U, V, a, b: loss(A, U, V, 1.0, 1.0), "still add a penalty"),
         (lambda A, U, V, a, b: loss(A, U, V, b, a), "swapped"),
-        (lambda A, U, V, a, b: loss(A, U, V, 0.0, b), "no l2 penalty"),
         (lambda A, U, V, a, b: loss(A, U, V, a, 0.0), "no gravity"),
-        (
-            lambda A, U, V, a, b: loss(A, U, V) + a * (tf.reduce_sum(U**2) + tf.reduce_sum(V**2)),
-            "adds the squared norms up",
-        ),
-        (
-            lambda A, U, V, a, b: loss(A, U, V, a) + b * tf.reduce_sum((U @ tf.transpose(V)) ** 2),
-            "is a sum",
-        ),
-        (
-            lambda A, U, V, a, b: (
-                loss(A, U, V, a) + b * tf.reduce_mean((A.values - error(A, U, V)) ** 2)
-            ),
-            "observed pairs only",
-        ),
+        (lambda A, U, V, a, b: loss(A, U, V, a, b * pairs(U, V)), "is a sum"),
+        (lambda A, U, V, a, b: loss(A, U, V, a, b) + a * b, "in a small case"),
         (lambda A, U, V, a, b: 2 * loss(A, U, V, a, b), "not the mean squared error"),
     ],
     "gravity": [
         (lambda U, V: tf.reduce_sum((U @ tf.transpose(V)) ** 2), "number of pairs"),
-        (lambda U, V: tf.reduce_mean(U @ tf.transpose(V)), "square them"),
         (lambda U, V: tf.reduce_sum(gram(U) @ gram(V)) / pairs(U, V), "entry by entry"),
-        (lambda U, V: tf.reduce_mean(gram(U) * gram(V)), "d x d"),
         (pull, "all N M scores"),
         (lambda U, V: float(np.mean((U.numpy() @ V.numpy().T) ** 2)), "all N M scores"),
     ],
     "softmax_loss": [
-        (lambda psi, V, y: -tf.reduce_sum(log_p(psi, V, y)), "take their mean"),
         (lambda psi, V, y: tf.reduce_mean(log_p(psi, V, y)), "sign"),
         (lambda psi, V, y: tf.reduce_mean(tf.exp(log_p(psi, V, y))), "mean probability"),
-        (
-            lambda psi, V, y: -tf.reduce_mean(tf.nn.log_softmax(psi @ tf.transpose(V))),
-            "all movies",
-        ),
-        (
-            lambda psi, V, y: (
-                -tf.reduce_mean(
-                    tf.gather(tf.nn.log_softmax(psi @ tf.transpose(V), axis=0), y, batch_dims=1)
-                )
-            ),
-            "over the users",
-        ),
+        (lambda psi, V, y: -tf.reduce_mean(log_p(psi, V, y, axis=0)), "over the users"),
         (overflowing, "exp overflows"),
     ],
     "softmax_model": [
@@ -314,40 +249,32 @@ WRONG = {
         (lambda ids, V: V[ids].mean(axis=0), "one per movie"),
         (lambda ids, V: tf.nn.softmax(V @ V[ids].mean(axis=0)), "before the softmax"),
         (lambda ids, V: V @ V[ids[-1]], "the order of the history"),
-        (lambda ids, V: V @ V.mean(axis=0), "outside of the history"),
         (lambda ids, V: V[ids] @ V[ids].mean(axis=0), "of shape (5,)"),
         (lambda ids, V: V @ V[ids].max(axis=0), "in a small case"),
     ],
 }
-CASES = [(name, *case) for name, cases in WRONG.items() for case in cases]
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "phrase"), CASES, ids=[f"{name}: {phrase}" for name, _, phrase in CASES]
-)
-def test_a_typical_mistake_is_named(name, answer, phrase):
-    result = getattr(exercises, name)(answer)
-    assert not result.passed
-    assert phrase in repr(result)
-    assert 20 < len(repr(result)) < 250
+@pytest.mark.parametrize("name", WRONG)
+def test_typical_mistakes_are_named(name):
+    for answer, phrase in WRONG[name]:
+        result = getattr(exercises, name)(answer)
+        assert not result.passed
+        assert phrase in repr(result)
+        assert 20 < len(repr(result)) < 250
 
 
 def stops(*arguments):
     raise SystemExit(1)
 
 
-def warns(*arguments):
-    return np.log(np.array(-1.0))
-
-
 ODD = {
     "no function": 7,
     "dots": ...,
-    "nothing": None,
     "its result": np.zeros(3),
     "no arguments": lambda: 1.0,
     "stops": stops,
-    "warns": warns,
+    "warns": lambda *arguments: np.log(np.array(-1.0)),
     "divides by zero": lambda *arguments: 1 / 0,
     "a stub": lambda *arguments: ...,
     "text": lambda *arguments: "0.5",
@@ -363,13 +290,13 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("name", WRONG)
-def test_no_answer_makes_a_checker_raise(name, answer):
-    result = getattr(exercises, name)(answer)
-    assert not result.passed
-    assert repr(result).startswith("Not yet: ")
-    assert len(repr(result)) < 300
+def test_no_answer_makes_a_checker_raise(name):
+    for kind, answer in ODD.items():
+        result = getattr(exercises, name)(answer)
+        assert not result.passed, kind
+        assert repr(result).startswith("Not yet: ")
+        assert len(repr(result)) < 300
 
 
 def test_right_answers_of_other_kinds_pass():
