@@ -9,37 +9,29 @@ import vl_convert
 
 from cfutils import charts
 
+VEGALITE = "application/vnd.vegalite.v5+json"
 ODD = {"user_id": "user.id[0]", "job": "job [kind.of]"}  # Vega would read paths into these names
 
 
 def stats(rows=60):
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "user_id": range(rows),
-            "job": rng.choice(["a", "b"], rows),
-            "num_ratings": rng.integers(1, 300, rows),
-            "mean_rating": rng.uniform(1, 5, rows).round(2),
-            "secret": "not for the chart",
-        }
-    )
-    return frame.rename(columns=ODD)
+    frame = pd.DataFrame({"user_id": range(rows), "job": rng.choice(["a", "b"], rows)})
+    frame["num_ratings"] = rng.integers(1, 300, rows)
+    frame["mean_rating"] = rng.uniform(1, 5, rows).round(2)
+    return frame.assign(secret="not for the chart").rename(columns=ODD)
 
 
 def items(rows=30):
     """Ten items each of [War], [War, Drama] and a third genre, whose name is no pattern."""
     rng = np.random.default_rng(1)
-    return pd.DataFrame(
-        {
-            "item_id": [f"i{number}" for number in range(rows)],
-            "title": ["Twice"] * 2 + [f"Item {i}" for i in range(2, rows)],
-            "genres": [["War"], ["War", "Drama"], ["(none; listed)"]] * (rows // 3),
-            "num_ratings": [0, 0, *range(1, rows - 1)],
-            "x": rng.normal(size=rows).astype(np.float32),
-            "y": rng.normal(size=rows).astype(np.float32),
-            "norm": rng.uniform(1, 2, rows).astype(np.float32),
-            "secret": "not for the chart",
-        }
+    frame = pd.DataFrame(rng.normal(size=(rows, 2)).astype("f4"), columns=["x", "y"])
+    return frame.assign(
+        item_id=[f"i{number}" for number in range(rows)],
+        title=["Twice"] * 2 + [f"Item {i}" for i in range(2, rows)],
+        genres=[["War"], ["War", "Drama"], ["(none; listed)"]] * (rows // 3),
+        num_ratings=[0, 0, *range(1, rows - 1)],
+        norm=rng.uniform(1, 2, rows).astype("f4"),
+        secret="not for the chart",
     )
 
 
@@ -85,23 +77,25 @@ def marks(node, kind):
         if node.get("marktype") == kind and node.get("role") == "mark":
             yield node["items"]
         node = list(node.values())
-    if isinstance(node, list):
-        for value in node:
-            yield from marks(value, kind)
+    for value in node if isinstance(node, list) else ():
+        yield from marks(value, kind)
+
+
+def bars_of(chart):
+    """What the bars of a chart stand for, in words."""
+    return [bar.get("description", "") for bars in marks(scene_of(chart), "rect") for bar in bars]
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_notebooks_get_vegalite_5_a_picture_and_text_but_no_html(enabled, name):
-    chart = CHARTS[name]()
-    bundle, metadata = chart._repr_mimebundle_(None, None)
-    assert set(bundle) == {"application/vnd.vegalite.v5+json", "image/png", "text/plain"}
-    spec = bundle["application/vnd.vegalite.v5+json"]
+    bundle, metadata = CHARTS[name]()._repr_mimebundle_(None, None)
+    assert set(bundle) == {VEGALITE, "image/png", "text/plain"}
+    spec, picture = bundle[VEGALITE], bundle["image/png"]
     assert spec["$schema"] == "https://vega.github.io/schema/vega-lite/v5.json"
-    picture = bundle["image/png"]
     picture = picture if isinstance(picture, bytes) else base64.b64decode(picture)
     assert picture.startswith(b"\x89PNG")
     assert bundle["text/plain"] == "Chart: T"
-    assert metadata["application/vnd.vegalite.v5+json"]["embed_options"]["renderer"] == "svg"
+    assert metadata[VEGALITE]["embed_options"]["renderer"] == "svg"
     kind = "rect" if name == "sliced histograms" else "symbol"
     assert sum(map(len, marks(scene_of(spec), kind))) >= 10
     data = str([spec.get("data"), list(spec["datasets"].values())])  # what it uses, in few digits
@@ -112,13 +106,11 @@ def test_notebooks_get_vegalite_5_a_picture_and_text_but_no_html(enabled, name):
 def test_plain_charts_have_the_theme_and_text_too(enabled):
     base = alt.Chart(pd.DataFrame({"x": [1, 2]}), title=alt.Title(["One", "line"], subtitle="s"))
     layered = base.mark_bar().encode(x="x") + base.mark_rule().encode(x="x")
-    both = layered | alt.Chart(pd.DataFrame({"x": [1]}), title="Two").mark_bar().encode(x="x")
+    both = layered | base.properties(title="Two").mark_bar().encode(x="x")
     bundle, _ = both._repr_mimebundle_(None, None)
     assert bundle["text/plain"] == "Chart: One line; Two"
-    spec = bundle["application/vnd.vegalite.v5+json"]
-    assert {item["fill"] for bars in marks(scene_of(spec), "rect") for item in bars} == {
-        charts.ACCENT
-    }
+    bars = [bar for bars in marks(scene_of(bundle[VEGALITE]), "rect") for bar in bars]
+    assert {bar["fill"] for bar in bars} == {charts.ACCENT}
 
 
 def test_what_has_no_ratings_has_a_place_on_the_logarithmic_axis():
@@ -132,36 +124,26 @@ def test_what_has_no_ratings_has_a_place_on_the_logarithmic_axis():
 def test_histograms_are_those_of_numpy(scale, options):
     frame = stats().assign(mean_rating=lambda f: f["mean_rating"] * scale)
     step, rating_step = options.get("steps", (25, 0.25))
-    chart = sliced(frame, rating_unit="points", **options)
-    drawn = [
-        item.get("description", "") for bars in marks(scene_of(chart), "rect") for item in bars
-    ]
+    drawn = bars_of(sliced(frame, rating_unit="points", **options))
+    pattern = r"from: ([\d.]+); to: ([\d.]+); users: (\d+); share: ([\d.]+)%"
     for field, label, edges in (
         ("num_ratings", "number of ratings", np.arange(0, 300 + step, step)),
         ("mean_rating", "mean rating (points)", np.arange(1, 5.01, rating_step / scale) * scale),
     ):
-        bars = [
-            re.search(r"from: ([\d.]+); to: ([\d.]+); users: (\d+); share: ([\d.]+)%", text)
-            for text in drawn
-            if text.startswith(label)
-        ]
-        received = sorted(tuple(map(float, bar.groups())) for bar in bars)
+        bars = [re.search(pattern, text).groups() for text in drawn if text.startswith(label)]
         counts, _ = np.histogram(frame[field], bins=edges)
-        expected = [
-            (low, high, count, round(100 * count / len(frame), 1))
-            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
-            if count
-        ]
+        shares = (100 * counts / len(frame)).round(1)
+        expected = np.stack([edges[:-1], edges[1:], counts, shares], axis=1)[counts > 0]
         # each bar twice: all users in grey, and the selection, at first all users, in blue
-        np.testing.assert_allclose(received, sorted(expected * 2))
+        expected = expected.repeat(2, axis=0)
+        np.testing.assert_allclose(sorted(tuple(map(float, bar)) for bar in bars), expected)
 
 
 def test_a_key_in_two_categories_counts_once():
     twice = pd.DataFrame(
         {"id": [0, 0, 1], "genre": ["a", "b", "a"], "num_ratings": [10, 10, 40], "mean_rating": 3.0}
     )
-    scene = scene_of(charts.sliced_histograms(twice, "id", "genre", title="T", unit="items"))
-    drawn = " ".join(i.get("description", "") for bars in marks(scene, "rect") for i in bars)
+    drawn = " ".join(bars_of(charts.sliced_histograms(twice, "id", "genre", title="T", unit="i")))
     assert "50.0%" in drawn  # one of two items in each bin, though one of them has two genres
     assert "66.7%" not in drawn
 
@@ -174,16 +156,13 @@ def test_norms_match_items_by_id_and_are_drawn_on_one_scale():
     left, right = marks(scene_of(chart), "symbol")
     heights = [240 - np.array([point["y"] for point in points]) for points in (left, right)]
     np.testing.assert_allclose(heights[1], 2 * heights[0], atol=0.2)
-    rated = charts.norms(items().query("num_ratings > 0"), title="T")  # of one model
-    assert len(rated.hconcat) == 1
-    assert "items without ratings stand at 0" not in rated.title.subtitle
-
-
-def test_one_brush_serves_every_panel_of_norms():
-    spec = charts.norms(two_models(), title="T").to_dict()
+    spec = chart.to_dict()  # one brush serves both
     (brush,) = spec["params"]
     assert brush["select"] == {"type": "interval", "resolve": "global"}
     assert brush["views"] == [panel["name"] for panel in spec["hconcat"]]
+    rated = charts.norms(items().query("num_ratings > 0"), title="T")  # of one model
+    assert len(rated.hconcat) == 1
+    assert "items without ratings stand at 0" not in rated.title.subtitle
 
 
 def test_panels_should_have_the_same_items_once():
@@ -200,20 +179,14 @@ def fills(chart, layer):
 def test_an_item_has_the_colour_of_the_first_chosen_genre_that_it_has(enabled):
     chart = mapped(items(), highlight=["Drama", "War"])
     assert fills(chart, 0) == [charts.MUTED] * 30
-    assert fills(chart, 1).count(charts.PALETTE[0]) == 10
-    assert fills(chart, 1).count(charts.PALETTE[1]) == 10
+    assert sorted(fills(chart, 1)) == sorted([*charts.PALETTE[:2]] * 10)
     none = mapped(items(), subtitle="look")
     assert fills(none, 0) == [charts.ACCENT] * 30
-    assert none.title.subtitle[0] == "look"
-    assert none.title.subtitle[-1] == "trust 0.9"
+    assert (none.title.subtitle[0], none.title.subtitle[-1]) == ("look", "trust 0.9")
     odd = mapped(items(), highlight=["(none; listed)"])
     assert fills(odd, 1) == [charts.PALETTE[0]] * 10
-
-
-def test_genres_may_be_many_and_the_seventh_chosen_is_black(enabled):
-    names = [f"genre {number}" for number in range(150)]
-    frame = pd.concat([items()] * 5).assign(genres=names)
-    chart = mapped(frame, highlight=names[90:97])
+    names = [f"genre {number}" for number in range(150)]  # many, and the seventh chosen is black
+    chart = mapped(pd.concat([items()] * 5).assign(genres=names), highlight=names[90:97])
     assert fills(chart, 1) == [*charts.PALETTE, "black"]
 
 
