@@ -1,6 +1,6 @@
 # make run       install, fetch the data, run every notebook; pages in site/index.html
 # make run NOTEBOOK=01   only the notebooks whose names start with 01
-# make check     style, types and the quick tests, for daily work
+# make check     style, types and the quick tests, for daily work (a minute)
 # make test      install the same way and check everything
 # make lab       JupyterLab
 # make exercises copies of the notebooks without solutions and outputs, in exercises/

@@ -291,6 +291,7 @@ OPTIMIZERS = {
     ("name", "batch_size"),
     [("momentum", None), ("adam", None), ("adam", 7), ("named", None), ("falling", 7)],
 )
+@pytest.mark.slow
 def test_training_goes_on_also_from_a_file(A, name, batch_size, tmp_path):
     options = {"batch_size": batch_size, "eval_every": 5}
     options["optimizer"] = OPTIMIZERS[name]()  # one instance serves several models

@@ -223,6 +223,7 @@ DAMAGES = {
     ("layout", "place"), [("grouplens", "ml-100k"), ("recbole", "ml-100k"), ("grouplens", ".")]
 )
 @pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.slow
 def test_a_damaged_cached_copy_is_set_aside(good, sources, movielens, name, place, layout):
     located = shutil.copytree(sources / layout, good / place)
     change, *names = DAMAGES[name]

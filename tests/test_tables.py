@@ -161,6 +161,7 @@ def test_bad_files_are_refused_with_row_and_value(tmp_path, text, message):
         ({"user_id": "u0", "item_id": "i0"}, r"Received: \(u0, i0\) again in row 299999"),
     ],
 )
+@pytest.mark.slow
 def test_faults_far_down_a_file_are_found(tmp_path, suffix, change, message):
     numbers = np.arange(300_000).astype(str)  # several blocks of the reader
     frame = pd.DataFrame({"user_id": "u" + pd.Series(numbers), "item_id": "i" + pd.Series(numbers)})
