@@ -71,7 +71,7 @@ def align(model: Any, data: Dataset) -> Alignment:
     Raises:
         ValueError: if a model without ids has another number of rows, or not one item is known.
     """
-    items = _rows(model, data.items["item_id"], "item", 1)
+    items = _rows(model, _dataset(data).items["item_id"], "item", 1)
     if not (items >= 0).any():
         raise ValueError(
             f"data should have items of the model. Received: {len(items)} others, "
@@ -106,10 +106,10 @@ def find_user(data: Dataset, user: Any) -> int:
     Raises:
         ValueError: if it is no id of `data.users`.
     """
-    ids = data.users["user_id"]
-    found = np.flatnonzero(ids.astype(str) == str(user)) if _is_name(user) else np.array([])
+    ids = texts(_dataset(data).users["user_id"])
+    found = np.flatnonzero(ids == str(user)) if _is_name(user) else np.array([])
     if not len(found):
-        near = difflib.get_close_matches(str(user), ids.astype(str).tolist(), n=3, cutoff=0.6)
+        near = difflib.get_close_matches(str(user), ids.tolist(), n=3, cutoff=0.6)
         raise ValueError(
             f"user should be an id of data.users. Received: {user!r}, which is none. "
             + (f"Closest: {', '.join(near)}." if near else 'Look for it in data.users["user_id"].')
@@ -131,7 +131,7 @@ def match_item(data: Dataset, item: Any) -> int:
         raise ValueError(
             f"An item should be an id (an integer or a text) or a title. Received: {item!r}."
         )
-    by_id = np.flatnonzero(data.items["item_id"].astype(str) == str(item)).tolist()
+    by_id = np.flatnonzero(texts(_dataset(data).items["item_id"]) == str(item)).tolist()
     if not isinstance(item, str):
         if not by_id:
             raise LookupError(
@@ -182,7 +182,7 @@ def find_item(data: Dataset, text: str) -> pd.DataFrame:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"text should be part of a title. Received: {text!r}.")
     wanted = text.strip().casefold()
-    titles = data.items["title"].tolist()
+    titles = _dataset(data).items["title"].tolist()
     found = [row for row, title in enumerate(titles) if wanted in title.casefold()]
     if not found:
         names = {min(_spellings(title), key=len): title for title in reversed(titles)}
@@ -201,6 +201,15 @@ def describe(data: Dataset, item_nums: Sequence[int] | np.ndarray) -> pd.DataFra
         frame = frame.assign(genres=[", ".join(genres) for genres in frame["genres"]])
     counts = np.bincount(data.ratings["item_num"], minlength=data.num_items)
     return frame.assign(num_ratings=counts[rows])
+
+
+def _dataset(data: Any) -> Dataset:
+    if not isinstance(data, Dataset):
+        raise ValueError(
+            f"data should be a Dataset. Received: {type(data).__name__}. The order of arguments is "
+            "(model, data, what); load_ratings makes a Dataset of any table."
+        )
+    return data
 
 
 def _is_name(value: Any) -> bool:

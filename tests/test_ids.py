@@ -78,6 +78,23 @@ def test_who_is_no_user_is_refused(user):
         find_user(library([2], users=[3, 17]), user)
 
 
+def test_ids_of_other_kinds_are_found_by_the_text_that_models_keep():
+    days = pd.to_datetime(["2026-01-01", "2026-01-02"])
+    data = library(days, users=days)
+    assert find_user(data, texts(days)[1]) == 1
+    assert match_item(data, texts(days)[1]) == 1
+
+
+def test_arguments_in_another_order_are_refused():
+    for call in (
+        lambda: align(FILMS, 17),
+        lambda: find_user(17, FILMS),
+        lambda: find_item("a", "b"),
+    ):
+        with pytest.raises(ValueError, match="data should be a Dataset. Received: "):
+            call()
+
+
 def test_the_closest_user_is_named():
     with pytest.raises(ValueError, match="Received: 'anne', which is none. Closest: ann"):
         find_user(library([1], users=["bob", "ann"]), "anne")
