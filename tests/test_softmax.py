@@ -1,7 +1,6 @@
 """The softmax model: what it computes, what it must not see, and how it trains."""
 
 import dataclasses
-import re
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -68,8 +67,6 @@ ALL = {"item_features": FEATURES, "input_dims": DIMS, "hidden_dims": (7, 4), "ti
 TOWERS = [
     {},
     {"rating_power": 2.0},
-    {"tied": False},
-    {"item_features": FEATURES, "input_dims": DIMS},
     {"hidden_dims": (7,), "rating_power": 1.0},
     ALL,
 ]
@@ -140,12 +137,9 @@ def test_each_entry_is_input_or_label(filled, share, seed):
 
 
 def test_every_entry_is_a_label_equally_often():
-    row = tensor(np.ones((1, 4)))
-    counts = sum(
-        tf.sparse.to_dense(split_histories(row, 0.5, seed)[1]).numpy()[0] for seed in range(400)
-    )
+    labels = tf.sparse.to_dense(split_histories(tensor(np.ones((400, 4))), 0.5, seed=0)[1]).numpy()
     # Binomial with n = 400, p = 1/2: standard deviation 10.
-    assert np.abs(counts - 200).max() < 40
+    assert np.abs(labels.sum(axis=0) - 200).max() < 40
 
 
 def test_split_follows_the_seed_and_not_the_order(table, A):
@@ -194,35 +188,25 @@ def test_tower_is_its_formula(table, A, options):
     np.testing.assert_allclose(model.tower()(weights), found, atol=1e-6)
 
 
-def test_summary_shows_the_tower_and_the_seed_fills_it():
+def test_the_seed_fills_the_tower():
     model = small(**ALL)
+    generator = np.random.default_rng(3)
+    for name, shape, stddev in (
+        ("item_table", (M, 5), 0.2),
+        ("input_table", (M, 5), 0.2),
+        ("embed_genres", (3, 2), 0.2),
+        ("embed_decade", (4, 3), 0.2),
+        ("hidden_0", (10, 7), (2 / 10) ** 0.5),
+        ("hidden_1", (7, 4), (2 / 7) ** 0.5),
+        ("projection", (4, 5), 4**-0.5),
+    ):
+        found = model.get_layer(name).weights[0]
+        np.testing.assert_allclose(found, generator.normal(0, stddev, shape), rtol=1e-6)
+    np.testing.assert_array_equal(model.get_layer("item_table").embeddings, model.item_embeddings)
+    assert sum(variable.shape.num_elements() for variable in model.trainable_variables) == 267
     lines = []
     model.summary(print_fn=lines.append)
-    shown = re.findall(r"│ (\w+) \(\w+\) +│ (\(.+?\)) +│ +(\d+) │", "\n".join(lines))
-    rows = [
-        # name, shape, parameters, standard deviation of what is drawn
-        ("item_table", "(None, 5)", "60", 0.2),
-        ("input_table", "(None, 5)", "60", 0.2),
-        ("pool_item", "(None, 5)", "0", None),
-        ("genres_of_items", "(None, 3)", "36", None),
-        ("pool_genres", "(None, 3)", "0", None),
-        ("embed_genres", "(None, 2)", "6", 0.2),
-        ("decade_of_items", "(None, 4)", "48", None),
-        ("pool_decade", "(None, 4)", "0", None),
-        ("embed_decade", "(None, 3)", "12", 0.2),
-        ("bags", "(None, 10)", "0", None),
-        ("hidden_0", "(None, 7)", "77", (2 / 10) ** 0.5),  # 10 * 7 + 7
-        ("hidden_1", "(None, 4)", "32", (2 / 7) ** 0.5),
-        ("projection", "(None, 5)", "20", 4**-0.5),
-    ]
-    assert shown == [row[:3] for row in rows]
-    generator = np.random.default_rng(3)
-    for name, _, _, stddev in rows:
-        if stddev is not None:
-            found = model.get_layer(name).weights[0]
-            np.testing.assert_allclose(found, generator.normal(0, stddev, found.shape), rtol=1e-6)
-    np.testing.assert_array_equal(model.get_layer("item_table").embeddings, model.item_embeddings)
-    assert model.get_layer("genres_of_items").trainable_variables == []
+    assert "pool_genres" in "".join(lines)
 
 
 def test_one_table_is_input_and_output(A):
@@ -268,7 +252,7 @@ def test_no_score_changes_with_a_held_out_rating(table, options):
         changed[user, item] = 1 if changed[user, item] == 5 else 5
         return model(split_histories(tensor(changed), 0.5, seed=0)[0]).numpy()
 
-    for user, item in labels.indices.numpy():
+    for user, item in labels.indices.numpy()[::4]:
         np.testing.assert_array_equal(scores_if(user, item), before)
     # The same change to an input is seen, where ratings count.
     moved = scores_if(*inputs.indices.numpy()[0])
@@ -315,7 +299,7 @@ def standard_errors_from_chance(model, histories, train, test):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"rating_power": 2.0}, {"hidden_dims": (16,)}, {"tied": False}]
+    "options", [{}, {"rating_power": 2.0}, {"hidden_dims": (16,), "tied": False}]
 )
 def test_structureless_data_give_chance(options):
     data = structureless(seed=0)
@@ -327,7 +311,7 @@ def test_structureless_data_give_chance(options):
     history, hidden = structureless(seed=9).split(test_fraction=0.2, seed=0)
     assert np.abs(standard_errors_from_chance(model, history, history, hidden)).max() < 4
     # The same figures if the test ratings are in the histories: far from chance.
-    if "hidden_dims" not in options and "tied" not in options:
+    if "hidden_dims" not in options:
         assert standard_errors_from_chance(model, data, train, test).min() > 4
 
 
@@ -375,8 +359,11 @@ def test_datasets_are_matched_by_item(table, A):
 # Training
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_size": 7}, {"batch_size": 7, "num_sampled": 20}])
-@pytest.mark.parametrize("tower", [{}, ALL])
+@pytest.mark.parametrize(
+    ("tower", "options"),
+    [({}, {}), (ALL, {"batch_size": 7}), ({}, {"batch_size": 7, "num_sampled": 20})],
+)
+@pytest.mark.slow
 def test_training_goes_on_also_from_a_file(A, options, tower, tmp_path):
     once, twice = small(**tower), small(**tower)
     options = {"learning_rate": 0.05, **options}
@@ -396,13 +383,15 @@ CHANGES = [
     ("train", {"batch_size": 4}, {}),
     ("train", {"num_sampled": 5}, {}),
     ("train", {"optimizer": "adam"}, {}),
-    *((way, {"rows": 11}, {}) for way in ("train", "fit")),
+    ("train", {"rows": 11}, {}),
+    ("fit", {"rows": 11}, {}),
     *((way, {}, {"dropout": 0.2}) for way in ("train", "fit")),
     *((way, {}, {"rating_power": 2.0}) for way in ("train", "fit")),
 ]
 
 
 @pytest.mark.parametrize(("way", "options", "settings"), CHANGES)
+@pytest.mark.slow
 def test_what_changes_between_two_trainings_takes_effect(table, way, options, settings):
     """As for a new model of the same weights."""
 
@@ -413,19 +402,21 @@ def test_what_changes_between_two_trainings_takes_effect(table, way, options, se
             how = {"optimizer": "sgd", "learning_rate": 0.5} | how
             model.train(tensor(table[:rows]), num_iterations=4, **how)
 
-    model, new, unchanged = small(), small(**settings), small()
-    for each in (model, new, unchanged):
+    model, new = small(), small(**settings)
+    for each in (model, new):
         each.compile(keras.optimizers.SGD(0.5))
     train(model)
-    for each in (new, unchanged):
-        each.set_weights(model.get_weights())
+    state = model.get_weights()
+    train(model)
+    unchanged = model.item_embeddings
+    for each in (model, new):
+        each.set_weights(state)
     for name, value in settings.items():
         setattr(model, name, value)
     train(model, **options)
     train(new, **options)
-    train(unchanged)
     assert_same(model, new)
-    assert not np.array_equal(model.item_embeddings, unchanged.item_embeddings)
+    assert not np.array_equal(model.item_embeddings, unchanged)
     np.testing.assert_array_equal(model(tensor(table)), new(tensor(table)))
 
 
@@ -439,10 +430,9 @@ def test_a_batch_without_labels_changes_nothing(table):
     assert (history["train_loss"].diff()[1:] != 0).sum() == 1  # user 2 has a label
 
 
-@pytest.mark.parametrize("power", [0.0, 2.0])
-def test_history_holds_the_cross_entropies(table, A, power):
-    model, untrained = small(rating_power=power), small(rating_power=power)
-    held_out = tensor(table[:10])
+def test_history_holds_the_cross_entropies(table, A):
+    model, untrained = small(rating_power=2.0), small(rating_power=2.0)
+    held_out, pair = tensor(table[:10]), split_histories(A, 0.4, seed=8)
     history = model.train(A, held_out, num_iterations=25, learning_rate=0.03, eval_every=10)
     assert history.columns.tolist() == ["iteration", "seconds", "train_loss", "validation_loss"]
     assert history["iteration"].tolist() == [0, 10, 20, 25]
@@ -451,25 +441,22 @@ def test_history_holds_the_cross_entropies(table, A, power):
             expected = cross_entropy_in_numpy(at, *split_histories(data, 0.2, seed=3))
             np.testing.assert_allclose(history[column][row], expected, rtol=1e-5)
     assert history["train_loss"].is_monotonic_decreasing
-    pair = split_histories(A, 0.4, seed=8)
-    row = small(rating_power=power).train(A, pair, num_iterations=1).iloc[0]
-    np.testing.assert_allclose(
-        row["validation_loss"], cross_entropy_in_numpy(untrained, *pair), rtol=1e-5
-    )
-    assert np.isnan(small().train(A, num_iterations=1)["validation_loss"]).all()
+    expected = cross_entropy_in_numpy(untrained, *pair)
+    row = untrained.train(A, pair, num_iterations=1).iloc[0]
+    np.testing.assert_allclose(row["validation_loss"], expected, rtol=1e-5)
+    assert np.isnan(untrained.train(A, num_iterations=1)["validation_loss"]).all()
 
 
-def test_losses_are_measured_in_blocks_and_of_some_users_alike(A, monkeypatch):
-    columns = ["train_loss", "validation_loss"]
-    whole = small().train(A, A, num_iterations=1)[columns]
-    monkeypatch.setattr("cfutils.softmax._CELLS", 4 * M)
-    blocks = small().train(A, A, num_iterations=1)[columns]
-    np.testing.assert_allclose(whole, blocks, rtol=1e-5)
-    monkeypatch.setattr("cfutils.softmax._MEASURED", 10)
-    some = small().train(A, A, num_iterations=1)[columns]
+def test_losses_are_measured_in_blocks_and_of_some_users_alike(table, A, monkeypatch):
+    def first_row(validation=A):
+        return small().train(A, validation, num_iterations=1).iloc[0, 2:].to_numpy(float)
+
     chosen = np.sort(np.random.default_rng(3).permutation(N)[:10])
-    expected = small().train(A, tensor(tf.sparse.to_dense(A).numpy()[chosen]), num_iterations=1)
-    np.testing.assert_allclose(some["train_loss"], expected["validation_loss"], rtol=1e-5)
+    whole, expected = first_row(), first_row(tensor(table[chosen]))[1]
+    monkeypatch.setattr("cfutils.softmax._CELLS", 4 * M)
+    np.testing.assert_allclose(first_row(), whole, rtol=1e-5)
+    monkeypatch.setattr("cfutils.softmax._MEASURED", 10)
+    np.testing.assert_allclose(first_row()[0], expected, rtol=1e-5)
 
 
 def test_patience_watches_the_validation(A):
