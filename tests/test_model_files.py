@@ -1,6 +1,7 @@
 """Models as files: whole at every moment, loaded without running what is in them."""
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -9,7 +10,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zipfile
 
 import numpy as np
@@ -67,72 +67,23 @@ def numbers_in(path):
 @pytest.fixture
 def books():
     ids = ["№1", "a,b", '"c"', "d\n", "é"]
-    users = [3 * (row % 7) for row in range(10)]
-    items = [ids[row % 5] for row in range(10)]
-    frame = pd.DataFrame({"user_id": users, "item_id": items, "rating": 1})
-    return load_ratings(frame)
+    rows = [(3 * (row % 7), ids[row % 5], 1) for row in range(10)]
+    return load_ratings(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
 
 
 def test_ids_are_saved_with_the_model(tmp_path, kind, books):
-    model = MODELS[kind](books)
-    model.save(tmp_path / "a.keras")
-    for loaded in (load_model(tmp_path / "a.keras"), keras.saving.load_model(tmp_path / "a.keras")):
+    model, path = MODELS[kind](books), tmp_path / "a.keras"
+    model.train(books, num_iterations=1, learning_rate=0.1)
+    model.save(path)
+    for loaded in (load_model(path), keras.saving.load_model(path)):
         assert loaded.get_config() == model.get_config()
         assert loaded.item_ids.tolist() == books.items["item_id"].tolist()
+        np.testing.assert_array_equal(loaded.fold_in(books), model.fold_in(books))
     if kind == "factorization":
         assert loaded.user_ids.tolist() == ["0", "3", "6", "9", "12", "15", "18"]
-    plain = MODELS[kind]()
-    assert plain.item_ids is None
-    assert plain.get_config()["ids"] is None
-
-
-def test_a_saved_model_serves_users_by_what_they_rated(tmp_path, kind, books):
-    model = MODELS[kind](books)
-    model.train(books, num_iterations=3, learning_rate=0.1)
-    model.save(tmp_path / "a.keras")
-    loaded = load_model(tmp_path / "a.keras")
-    np.testing.assert_array_equal(loaded.fold_in(books), model.fold_in(books))
 
 
 # Whole at every moment
-
-
-SAVING = """
-    import sys, warnings
-    warnings.simplefilter("ignore")
-    import numpy as np
-    from cfutils.factorization import CFModel
-    model = CFModel((20_000, 10_000), 16)  # 2 MB
-    for number in range(1, 10_000):
-        for variable in model.weights:
-            variable.assign(np.full(variable.shape, number, variable.dtype))
-        model.save(sys.argv[1])
-        print("saved", flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_a_kill_in_the_middle_of_saving_leaves_a_whole_model(tmp_path):
-    """A process that saves without end is killed at random moments."""
-    path = tmp_path / "model.keras"
-    rng, last = np.random.default_rng(0), 0
-    for _ in range(2):
-        with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(SAVING), str(path)], stdout=subprocess.PIPE
-        ) as saving:
-            try:
-                saving.stdout.readline()
-                for _ in range(3):  # stopped, so that the file is seen between two instructions
-                    time.sleep(rng.uniform(0.005, 0.05))
-                    saving.send_signal(signal.SIGSTOP)
-                    (number,) = numbers_in(path)
-                    assert number >= 1
-                    saving.send_signal(signal.SIGCONT)
-            finally:
-                saving.kill()
-            saved = 1 + len(saving.stdout.readlines())
-        (last,) = numbers_in(path)
-        assert saved <= last <= saved + 1
 
 
 STOPPING = """
@@ -180,36 +131,32 @@ def test_a_full_disk_leaves_the_old_model_and_no_other_file(tmp_path, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    for function in ("fsync", "replace"):
+    # In the midst of writing the tables, or at the end.
+    moments = (type(model), "save_own_variables"), (os, "fsync"), (os, "replace")
+    for place, function in moments:
         with monkeypatch.context() as patched:
-            patched.setattr(os, function, full)
+            patched.setattr(place, function, full)
             with pytest.raises(OSError, match="No space left"):
                 getattr(filled(model, 9), WAYS[name])(path)
         assert path.read_bytes() == before
         assert os.listdir(tmp_path) == [name]
-    with monkeypatch.context() as patched:  # in the midst of writing the tables
-        patched.setattr(type(model), "save_own_variables", full)
-        with pytest.raises(OSError, match="No space left"):
-            getattr(model, WAYS[name])(path)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == [name]
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_folder_that_can_not_be_written_is_named(tmp_path, kind, name):
-    model = MODELS[kind]()
+def test_a_folder_that_can_not_be_written_is_named(tmp_path, name):
+    save = getattr(MODELS["factorization"](), WAYS[name])
     with pytest.raises(FileNotFoundError, match=rf"No such file.*nowhere/{name}'$"):
-        getattr(model, WAYS[name])(tmp_path / "nowhere" / name)
+        save(tmp_path / "nowhere" / name)
     if os.geteuid():  # root may write everywhere
         tmp_path.chmod(0o500)
         with pytest.raises(PermissionError, match=rf"denied.*/{name}'$"):
-            getattr(model, WAYS[name])(tmp_path / name)
+            save(tmp_path / name)
         tmp_path.chmod(0o700)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_callback_saves_in_the_same_way(tmp_path, monkeypatch):
-    path, replaced, replace = tmp_path / "best.keras", [], os.replace
+    replaced, replace = [], os.replace
 
     def watched(source, target):
         assert pathlib.Path(source).parent == tmp_path
@@ -217,52 +164,44 @@ def test_a_callback_saves_in_the_same_way(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watched)
-    model = MODELS["factorization"]()
-    A = tf.SparseTensor([[0, 0], [1, 2]], [1.0, 2.0], (7, 5))
+    model, other = (MODELS["factorization"](seed=seed) for seed in (0, 1))
     model.compile("sgd")
     weights = tmp_path / "best.weights.h5"
     callbacks = [
-        keras.callbacks.ModelCheckpoint(path),
+        keras.callbacks.ModelCheckpoint(tmp_path / "best.keras"),
         keras.callbacks.ModelCheckpoint(weights, save_weights_only=True),
     ]
+    A = tf.SparseTensor([[0, 0], [1, 2]], [1.0, 2.0], (7, 5))
     model.fit(A, epochs=2, verbose=0, callbacks=callbacks)
     assert replaced == 2 * ["best.keras", "best.weights.h5"]
     assert sorted(os.listdir(tmp_path)) == ["best.keras", "best.weights.h5"]
-    other = MODELS["factorization"](seed=1)
     other.load_weights(weights)
     assert_state(other, state(model))
 
 
-@pytest.mark.parametrize("way", ["save", "save_weights"])
-def test_no_save_costs_the_file_that_was_there(tmp_path, kind, way):
+@pytest.mark.parametrize(("right", "way"), WAYS.items())
+def test_no_save_costs_the_file_that_was_there(tmp_path, kind, right, way):
     """Other formats, folders and addresses are refused before anything is touched."""
-    model, right = MODELS[kind](), "a.keras" if way == "save" else "a.weights.h5"
-    names = ["a.h5", "a.hdf5", "a.weights.json", "a.tf", "a.model", "a", "folder", "a.keras.zip"]
-    names += ["gs://bucket/" + right, "a.keras" if way == "save_weights" else "a.weights.h5"]
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "note").write_text("kept")
+    model = MODELS[kind]()
+    save, (other,) = getattr(model, way), set(WAYS) - {right}
+    names = ["a.h5", "a.weights.json", "a.tf", "a", "a.keras.zip", other]
     for name in names:
-        path = name if "://" in name else tmp_path / name
-        if "://" not in name and name != "folder":
-            path.write_text("kept")
+        (tmp_path / name).write_text("kept")
+    (tmp_path / "folder").mkdir()
+    for path in (*(tmp_path / name for name in [*names, "folder"]), f"gs://bucket/{right}"):
         with pytest.raises(ValueError, match=r"file that ends in .*Nothing was written"):
-            getattr(model, way)(path)
-        if "://" not in name:
-            kept = path / "note" if name == "folder" else path
-            assert kept.read_text() == "kept"
-            if name != "folder":
-                path.unlink()
-    with pytest.raises(TypeError, match="zipped"):
-        getattr(model, way)(tmp_path / right, zipped=False)
-    with pytest.raises(NotImplementedError):
-        model.export(tmp_path / "folder")
+            save(path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "folder"])
+    assert {(tmp_path / name).read_text() for name in names} == {"kept"}
     path = tmp_path / right
-    getattr(model, way)(path)
+    with pytest.raises(TypeError, match="zipped"):
+        save(path, zipped=False)
+    save(path)
     before = path.read_bytes()
+    filled(model, 8)
     with pytest.raises(FileExistsError, match="should be new if overwrite is False"):
-        getattr(filled(model, 8), way)(path, overwrite=False)
+        save(path, overwrite=False)
     assert path.read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == sorted([right, "folder"])
 
 
 def test_rights_and_links_stay(tmp_path):
@@ -309,10 +248,6 @@ def as_rate(config, code):
     config["compile_config"]["optimizer"]["config"]["learning_rate"] = code
 
 
-def as_optimizer(config, code):
-    config["compile_config"]["optimizer"] = code
-
-
 def as_model(config, code):
     config.clear()
     config.update(code)
@@ -339,7 +274,6 @@ DISALLOWED = r"risk of arbitrary code execution and thus it is disallowed"
     [
         (as_seed, "seed should be an integer"),
         (as_rate, DISALLOWED),
-        (as_optimizer, DISALLOWED),
         (as_model, DISALLOWED),
         (as_layer, DISALLOWED),
         (as_command, "Could not locate class 'system'"),
@@ -386,20 +320,17 @@ def test_nothing_in_the_package_unpickles_or_evaluates():
                     assert getattr(keyword.value, "value", None) is wanted, path.name
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_refused(tmp_path, kind, share):
-    model = MODELS[kind]()
-    for name, way in WAYS.items():
-        path, other = tmp_path / name, MODELS[kind](seed=1)
-        getattr(model, way)(path)
-        content = path.read_bytes()
-        path.write_bytes(content[: int(share * len(content))])
-        before = state(other)
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_truncated_file_is_refused(tmp_path, kind, name, share):
+    path, other = tmp_path / name, MODELS[kind](seed=1)
+    getattr(MODELS[kind](), WAYS[name])(path)
+    content, before = path.read_bytes(), state(other)
+    path.write_bytes(content[: int(share * len(content))])
+    for load in (other.load_weights, load_model):
         with pytest.raises(ValueError, match=rf"path should be a file .*{name}'.*another copy"):
-            other.load_weights(path)
-        assert_state(other, before)
-        with pytest.raises(ValueError, match=rf"path should be a file .*{name}'.*another copy"):
-            load_model(path)
+            load(path)
+    assert_state(other, before)
 
 
 def test_other_files_are_refused_by_name(tmp_path):
@@ -411,11 +342,10 @@ def test_other_files_are_refused_by_name(tmp_path):
         archive.writestr("a.txt", "a")
     (tmp_path / "text.keras").write_text("not a zip file")
     (tmp_path / "a.h5").write_text("of another kind")
-    for name in ("zip.keras", "text.keras", "a.h5"):
-        for load in (load_model, MODELS["factorization"]().load_weights):
+    for load in (load_model, MODELS["factorization"]().load_weights):
+        for name in ("zip.keras", "text.keras", "a.h5"):
             with pytest.raises(ValueError, match=f"path should be a file .*{name}'"):
                 load(tmp_path / name)
-    for load in (load_model, MODELS["factorization"]().load_weights):
         with pytest.raises(FileNotFoundError, match=r"missing.keras"):
             load(tmp_path / "missing.keras")
 
@@ -426,7 +356,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path):
     content, noticed = path.read_bytes(), 0
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         first = archive.getinfo("model.weights.h5").header_offset + 60
-    for place in np.random.default_rng(0).integers(first, len(content), 40):
+    for place in np.random.default_rng(0).integers(first, len(content), 24):
         altered = bytearray(content)
         altered[place] ^= 0xFF
         path.write_bytes(altered)
@@ -440,12 +370,9 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path):
             assert_state(other, before)
         else:
             assert_state(other, state(model))
-        try:
-            loaded = load_model(path)
-        except ValueError:
-            continue
-        assert_state(loaded, state(model))
-    assert noticed > 30
+        with contextlib.suppress(ValueError):
+            assert_state(load_model(path), state(model))
+    assert noticed > 18
 
 
 OTHERS = {
