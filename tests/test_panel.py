@@ -15,18 +15,9 @@ from cfutils.panel import RatingPanel, read_own_ratings
 from cfutils.recommendation import recommend
 from cfutils.tables import load_ratings
 
-TITLES = [
-    'Amélie, or "Le Fabuleux" (2001)',
-    "Twice (1990)",
-    "Twice (1990)",
-    "Star Wars (1977)",
-    "Star Wars Holiday (1978)",
-    "<b>Bold</b> & $x$ (1999)",
-    "A.*B (1980)",
-    "Über\nAlles (1970)",
-    "Ninth (1971)",
-    "Tenth (1972)",
-]
+TITLES = ['Amélie, or "Le Fabuleux" (2001)', "Twice (1990)", "Twice (1990)", "Star Wars (1977)"]
+TITLES += ["Star Wars Holiday (1978)", "<b>Bold</b> & $x$ (1999)", "A.*B (1980)"]
+TITLES += ["Über\nAlles (1970)", "Ninth (1971)", "Tenth (1972)"]
 
 
 class TwoTastes:
@@ -50,18 +41,21 @@ class TwoTastes:
 @pytest.fixture(scope="module")
 def data():
     """Items 101 to 110."""
+    items = pd.DataFrame({"item_id": range(101, 111), "title": TITLES})
+    ratings = {"user_num": 0, "item_num": range(6), "rating": [1.0, 2.0, 3.0, 4.0, 5.0, 5.0]}
     return Dataset(
-        users=pd.DataFrame({"user_id": [5, 6, 7]}),
-        items=pd.DataFrame({"item_id": range(101, 111), "title": TITLES, "genres": [["<i>"]] * 10}),
-        ratings=pd.DataFrame(
-            {"user_num": 0, "item_num": range(6), "rating": [1.0, 2.0, 3.0, 4.0, 5.0, 5.0]}
-        ),
+        pd.DataFrame({"user_id": [5]}), items.assign(genres=[["<i>"]] * 10), pd.DataFrame(ratings)
     )
 
 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "mine.json"
+
+
+@pytest.fixture
+def panel(data, path):
+    return RatingPanel(TwoTastes(), data, path)
 
 
 # The file
@@ -79,8 +73,7 @@ def test_what_is_saved_is_read_again(data, path, ratings):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_the_file_is_a_small_list_for_people_and_for_recommend(data, path):
-    panel = RatingPanel(TwoTastes(), data, path)
+def test_the_file_is_a_small_list_for_people_and_for_recommend(data, path, panel):
     panel.rate(TITLES[0], 5)
     panel.rate("108", 2.5)
     assert json.loads(path.read_text(encoding="utf-8")) == [
@@ -110,7 +103,6 @@ BROKEN = {
     "cut off": json.dumps([entry()])[:-9],
     "nothing": "",
     "another kind of list": "[1, 2]",
-    "no list": "{}",
     "one entry": json.dumps(entry()),
     "too deep": "[" * 100_000,
     "other bytes": b'[{"item_id": 109, "title": "Am\xe9lie", "rating": 4}]',
@@ -146,8 +138,7 @@ def test_a_file_that_is_no_list_of_own_ratings_is_refused_and_kept(data, path, n
     assert path.with_suffix(".old").read_bytes() == before
 
 
-def test_a_save_that_fails_leaves_the_old_file_and_no_other(data, path, monkeypatch):
-    panel = RatingPanel(TwoTastes(), data, path)
+def test_a_save_that_fails_leaves_the_old_file_and_no_other(data, path, panel, monkeypatch):
     panel.rate("star wars", 4)
     path.chmod(0o600)
 
@@ -166,9 +157,9 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_other(data, path, monkeypa
     assert path.stat().st_mode & 0o777 == 0o600  # a private file stays private
 
 
-def test_two_panels_do_not_overwrite_each_other(data, path):
-    first, second = (RatingPanel(TwoTastes(), data, path) for _ in range(2))
-    first.rate(104, 5)
+def test_two_panels_do_not_overwrite_each_other(data, path, panel):
+    second = RatingPanel(TwoTastes(), data, path)
+    panel.rate(104, 5)
     second.rate(105, 1)
     assert "changed by somebody else" in second._status.value
     assert read_own_ratings(path, data) == {104: 5}
@@ -195,13 +186,10 @@ def test_the_panel_stays_with_its_file_when_the_folder_changes(data, tmp_path, m
 
 
 def search(panel, text):
-    """The rows that are shown for a text."""
+    """The rows that are shown for a text, and the buttons of each."""
     panel._search.value = text
-    return [row for row in panel._matches if row.layout.display == "flex"]
-
-
-def buttons(row):
-    return [*row._buttons.values()]
+    rows = [row for row in panel._matches if row.layout.display == "flex"]
+    return rows, [[*row._buttons.values()] for row in rows]
 
 
 def test_the_panel_searches_rates_recommends_and_saves(data, path):
@@ -209,14 +197,14 @@ def test_the_panel_searches_rates_recommends_and_saves(data, path):
     assert not path.exists()
     with pytest.raises(FileNotFoundError):
         read_own_ratings(path, data)
-    (row,) = search(panel, "holiday")
-    assert [button.description for button in buttons(row)] == ["1", "2", "3", "4", "5"]
-    buttons(row)[4].click()
+    _, (buttons,) = search(panel, "holiday")
+    assert [button.description for button in buttons] == ["1", "2", "3", "4", "5"]
+    buttons[4].click()
     assert panel.ratings == read_own_ratings(path, data) == {105: 5}
-    assert buttons(row)[4].button_style == "primary"
+    assert buttons[4].button_style == "primary"
     assert (panel.recommendations["item_id"] % 2 == 1).all()
     assert (panel.recommendations["because"] == TITLES[4]).all()
-    buttons(row)[0].click()  # changed, not added
+    buttons[0].click()  # changed, not added
     assert panel.ratings == read_own_ratings(path, data) == {105: 1}
     again = RatingPanel(TwoTastes(), data, path, k=4)
     assert "1 rating read from" in again._status.value
@@ -228,8 +216,7 @@ def test_the_panel_searches_rates_recommends_and_saves(data, path):
     assert "0 ratings saved in" in again._status.value
 
 
-def test_rate_and_remove_refuse_what_is_no_item_or_rating(data, path):
-    panel = RatingPanel(TwoTastes(), data, path)
+def test_rate_and_remove_refuse_what_is_no_item_or_rating(panel):
     panel.rate(101, 5)
     panel.remove("Tenth")  # not rated
     for item, error in (("Nosuch", LookupError), (0, LookupError), ("Twice", ValueError)):
@@ -239,25 +226,23 @@ def test_rate_and_remove_refuse_what_is_no_item_or_rating(data, path):
             panel.remove(item)
     with pytest.raises(ValueError, match="from 1 to 5"):
         panel.rate(101, 6)
-    assert panel.ratings == {101: 5}
     panel.ratings.clear()  # a copy
     assert panel.ratings == {101: 5}
 
 
-def test_two_items_of_one_title_are_rated_apart(data, path):
-    panel = RatingPanel(TwoTastes(), data, path)
-    rows = search(panel, "twice")
-    assert len(rows) == 2
-    for row, number in zip(rows, (0, 4), strict=True):
-        buttons(row)[number].click()
+def test_two_items_of_one_title_are_rated_apart(data, path, panel):
+    _, (first, second) = search(panel, "twice")
+    first[0].click()
+    second[4].click()
+    assert panel.ratings == read_own_ratings(path, data)
     assert sorted(panel.ratings.items()) == [(102, 1), (103, 5)]
-    assert read_own_ratings(path, data) == panel.ratings
 
 
 def test_whatever_the_data_or_the_user_holds_is_text_and_never_markup(data, tmp_path):
-    panel = RatingPanel(TwoTastes(), data, tmp_path / "<u>mine.json")
-    (row,) = search(panel, "bold")
-    buttons(row)[4].click()
+    path = tmp_path / "<u>mine.json"
+    panel = RatingPanel(TwoTastes(), data, path)
+    (row,), (buttons,) = search(panel, "bold")
+    buttons[4].click()
     shown = [row._title, panel._own.children[0].children[0], panel._list, panel._status]
     shown = [widget.value for widget in shown]
     search(panel, "<s>nosuch")
@@ -266,31 +251,28 @@ def test_whatever_the_data_or_the_user_holds_is_text_and_never_markup(data, tmp_
     for each, text in zip(shown, ("<b>B", "<b>B", "<b>B", "<u>", "<s>"), strict=True):
         assert text.replace("<", "&lt;").replace(">", "&gt;") in each
     assert "&lt;i&gt;" in panel._list.value  # a genre; the title above was that of a reason
-    (tmp_path / "<u>mine.json").write_text('["<em>"]')
-    again = RatingPanel(TwoTastes(), data, tmp_path / "<u>mine.json")
-    assert "<em>" not in again._status.value
-    assert "<u>" not in again._status.value
+    path.write_text('["<em>"]')
+    status = RatingPanel(TwoTastes(), data, path)._status.value
+    assert "<em>" not in status
+    assert "<u>" not in status
 
 
-def test_the_search_says_what_it_left_out(data, path):
-    panel = RatingPanel(TwoTastes(), data, path)
-    assert len(search(panel, "(19")) == panel.MATCHES
+def test_the_search_says_what_it_left_out(panel):
+    assert len(search(panel, "(19")[0]) == panel.MATCHES
     assert "and 3 more" in panel._hint.value  # nine titles are of the last century
-    assert search(panel, "nosuchmovie") == []
+    assert search(panel, "nosuchmovie")[0] == []
     assert "nosuchmovie" in panel._hint.value
-    assert search(panel, "  ") == []
+    assert search(panel, "  ")[0] == []
 
 
 def test_ratings_on_another_scale_have_their_own_buttons(data, path):
     users = pd.DataFrame({"user_id": range(21)})
-    many = pd.DataFrame(
-        {"user_num": range(21), "item_num": 0, "rating": np.linspace(0, 100.001, 21)}
-    )
-    panel = RatingPanel(TwoTastes(), Dataset(users, data.items, many), path)
-    (row,) = search(panel, "ninth")
-    captions = [button.description for button in buttons(row)]
+    many = {"user_num": range(21), "item_num": 0, "rating": np.linspace(0, 100.001, 21)}
+    panel = RatingPanel(TwoTastes(), Dataset(users, data.items, pd.DataFrame(many)), path)
+    _, (buttons,) = search(panel, "ninth")
+    captions = [button.description for button in buttons]
     assert (captions[0], captions[-1], len(captions)) == ("0", "100", 10)
-    buttons(row)[-1].click()
+    buttons[-1].click()
     assert panel.ratings == {109: 100}
 
 

@@ -136,15 +136,6 @@ def test_users_are_found_in_other_data(data):
         assert titles(Known(), data, "ann") == ["x", "y", "z"]
 
 
-def test_ids_are_compared_as_texts():
-    model = Known()
-    model.user_ids, model.item_ids = texts([5, 70]), texts([1.5, 2.5, 9])
-    data = table((70, 1.5, 1), (5, 2.5, 2))
-    for five, seventy in ((5, 70), ("5", "70")):
-        assert titles(model, data, five) == ["1.5", "2.5"]
-        assert titles(model, data, seventy) == ["2.5", "1.5"]
-
-
 def test_a_user_who_is_not_in_the_model_is_folded_in():
     data, model = table(("abe", "z", 2), ("abe", "x", 5), *TABLE), Known()
     assert recommend(model, data, "abe")["title"].tolist() == ["y"]
@@ -373,29 +364,23 @@ def test_bad_requests_are_refused(small):
         with pytest.raises(error, match=message):
             function(*given, **options)
 
-    for user in (0, "x", [1.0, 0.0], True, np.ones(2)):
-        message = "user should be an id of data.users. Received: "
-        refuse(ValueError, message, recommend, PAIR, small, user)
     for options, message in (
-        ({"user": None}, "either user or ratings. Received: neither"),
+        ({"user": 0}, "user should be an id of data.users. Received: 0"),  # a row is no id
+        ({}, "either user or ratings. Received: neither"),
         ({"user": 7, "ratings": {10: 5}}, "either user or ratings. Received: both"),
         ({"user": 7, "rated": "x"}, "rated should be 'exclude' or 'mark'. Received: 'x'"),
         ({"user": 7, "k": 0}, "k should be an integer, 1 or more. Received: 0"),
     ):
         refuse(ValueError, message, recommend, PAIR, small, **options)
-    few = PAIR[0][:1], PAIR[1]
-    refuse(ValueError, "the model's 1 users. Received: 2", recommend, few, small, 7)
     for item, error, message in (
         (0, LookupError, "item should be an id of data.items. Received"),
-        (-1, LookupError, "item should be an id of data.items. Received"),
-        (1.0, ValueError, "an id .* or a title. Received"),
-        (None, ValueError, "an id .* or a title. Received"),
-        (True, ValueError, "an id .* or a title. Received"),
         ([10], ValueError, "an id .* or a title. Received"),
         (" ", ValueError, "text should be part of a title. Received: ' '"),
         ("Alein", LookupError, "Closest: Alien"),
     ):
         refuse(error, message, neighbours, PAIR, small, item)
+    few = PAIR[0][:1], PAIR[1]
+    refuse(ValueError, "the model's 1 users. Received: 2", recommend, few, small, 7)
     for model, message in (
         ((None, np.ones((3, 2))), "the model's 3 items. Received: 4"),
         ({}, "model should have item_emb.* Received: dict"),
