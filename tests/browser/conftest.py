@@ -20,13 +20,11 @@ expect.set_options(timeout=20_000)
 @pytest.fixture(scope="session")
 def browser():
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    switches = "no-sandbox disable-gpu disable-sync no-first-run disable-background-networking"
     offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    arguments = [offline, *(f"--{switch}" for switch in switches.split())]
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-sync", offline, *quiet],
-        )
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield running
         running.close()
 
@@ -42,30 +40,27 @@ def lab_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def lab(browser, lab_folder):
     """The page of a JupyterLab on loopback, without a notebook."""
-    folder, environment = lab_folder, dict(os.environ)
-    settings = folder / "settings" / "@jupyterlab"
+    folder, environment = lab_folder, {**os.environ, "PYTHONPATH": str(ROOT)}  # this code
     for plugin, values in {
         # every cell is in the page, not only those in view
         "notebook-extension/tracker": {"windowingMode": "none"},
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     }.items():
-        path = settings / f"{plugin}.jupyterlab-settings"
+        path = folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
     for name in ("LAB_SETTINGS", "LAB_WORKSPACES", "_RUNTIME"):
         environment[f"JUPYTER{name}_DIR"] = str(folder / name.split("_")[1].lower())
-    environment["PYTHONPATH"] = str(ROOT)  # the code beside these tests, whatever is installed
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
-    command += ["--expose-app-in-browser", f"--notebook-dir={folder / 'notebooks'}"]
+    options = "no-browser allow-root expose-app-in-browser ServerApp.port_retries=0 ip=127.0.0.1"
+    options = [*options.split(), f"port={port}", f"IdentityProvider.token={TOKEN}"]
+    options += [f"notebook-dir={folder / 'notebooks'}"]
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{option}" for option in options)]
     with (
         open(folder / "log", "w") as log,
-        subprocess.Popen(
-            [*command, "--ip=127.0.0.1"], env=environment, stdout=log, stderr=log
-        ) as server,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
     ):
         address = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 60

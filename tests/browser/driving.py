@@ -50,14 +50,16 @@ def marks(chart, color):
 def check_slicing(chart):
     """A click on an occupation changes the blue bars of the histograms, and not the grey ones."""
     before, everyone = marks(chart, ACCENT), marks(chart, GREY)
-    bar = 'path[aria-label*="{}"][fill="{}"]'
-    chart.locator('path[aria-label*="technician"]').click()
-    expect(chart.locator(bar.format("technician", ACCENT))).to_be_visible()
-    expect(chart.locator(bar.format("student", GREY))).to_be_visible()
+
+    def click(name, **options):
+        chart.locator(f'path[aria-label*="{name}"]').click(**options)
+        expect(chart.locator(f'path[aria-label*="{name}"][fill="{ACCENT}"]')).to_be_visible()
+
+    click("technician")
+    expect(chart.locator(f'path[aria-label*="student"][fill="{GREY}"]')).to_be_visible()
     after = marks(chart, ACCENT)
     assert after != before
     assert marks(chart, GREY) == everyone
-    chart.locator('path[aria-label*="student"]').click(modifiers=["Shift"])
-    expect(chart.locator(bar.format("student", ACCENT))).to_be_visible()
-    expect(chart.locator(bar.format("technician", ACCENT))).to_be_visible()
+    click("student", modifiers=["Shift"])
+    expect(chart.locator(f'path[aria-label*="technician"][fill="{ACCENT}"]')).to_be_visible()
     assert marks(chart, ACCENT) != after

@@ -23,8 +23,7 @@ from playwright.sync_api import expect
 pytestmark = MARKERS
 
 OPEN = ".jp-NotebookPanel:not(.lm-mod-hidden)"
-CHARTS = [
-    """
+CHARTS = """
 import pandas as pd, numpy as np
 from sklearn.decomposition import TruncatedSVD
 import cfutils as cf
@@ -34,27 +33,20 @@ data = cf.load_movielens()
 svd = TruncatedSVD(20, random_state=0).fit(data.interactions(binary=False))
 V = {"few": svd.components_.T[:, :4], "many": svd.components_.T}
 items = data.items[["item_id", "title", "genres"]].join(data.item_stats()["num_ratings"])
-""",
-    """
 frame = pd.concat([items.assign(model=name, norm=np.linalg.norm(v, axis=1))
                    for name, v in V.items()])
-cf.charts.norms(frame, title="Norm and popularity")
-""",
-    """
+display(cf.charts.norms(frame, title="Norm and popularity"))
 on_map = items.assign(x=V["many"][:, 0], y=V["many"][:, 1])
 cf.charts.embedding_map(on_map, title="Two directions of the movies", trust="0.9")
-""",
-]
-PANEL = [
-    """
+"""
+PANEL = """
 import cfutils as cf
 
 data = cf.load_movielens()
 model = cf.CFModel(data, 20, l2_coeff=0.1, gravity_coeff=1.0, seed=0)
-model.train_als(data, num_iterations=10);
-""",
-    "cf.RatingPanel(model, data)",
-]
+model.train_als(data, num_iterations=10)
+cf.RatingPanel(model, data)
+"""
 
 
 # A notebook in a tab of its own, with its kernel (asked for before, JupyterLab asks which).
@@ -70,7 +62,6 @@ CLOSING = """async path => {
     panel.dispose();  // and do not ask whether to save
   }
 }"""
-RUNNING = "async name => { await jupyterapp.commands.execute(name); }"
 
 
 @contextlib.contextmanager
@@ -84,17 +75,15 @@ def opened(lab, name):
 
 
 @contextlib.contextmanager
-def run(lab, folder, name, sources):
-    """A new notebook, run from top to bottom by the kernel that JupyterLab starts."""
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source.strip()) for source in sources]
-    )
+def run(lab, folder, name, source):
+    """A new notebook of one cell, run by the kernel that JupyterLab starts."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip())])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "3", "language": "python"}
     nbformat.write(notebook, folder / "notebooks" / name)
     with opened(lab, name) as found:
-        lab.evaluate(RUNNING, "notebook:run-all-cells")
+        lab.evaluate("async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }")
         error = found.locator('[data-mime-type="application/vnd.jupyter.error"]')
-        done = found.locator(".jp-InputPrompt", has_text=f"[{len(sources)}]:")
+        done = found.locator(".jp-InputPrompt", has_text="[1]:")
         expect(error.or_(done).first).to_be_attached(timeout=120_000)
         assert error.all_inner_texts() == []
         yield found
@@ -155,42 +144,36 @@ def charts(lab, lab_folder):
         yield notebook.locator(".vega-embed")
 
 
+# Fill, opacity, centre (in pixels of the page) and text of the points of a mark group, in order.
+POINTS = """paths => paths.map(path => {
+  const box = path.getBoundingClientRect();
+  return {fill: path.getAttribute("fill"), opacity: +(path.getAttribute("opacity") ?? 1),
+          x: box.x + box.width / 2, y: box.y + box.height / 2,
+          text: path.getAttribute("aria-label")};
+})"""
+
+
+def symbols(chart, layer):
+    return chart.locator("g.mark-symbol.role-mark").nth(layer).locator("path")
+
+
 def points(chart, layer):
-    """Fill, centre (in pixels of the page) and text of the points of one mark group, in order."""
-    return (
-        chart.locator("g.mark-symbol.role-mark")
-        .nth(layer)
-        .locator("path")
-        .evaluate_all(
-            """paths => paths.map(path => {
-                const box = path.getBoundingClientRect();
-                return {fill: path.getAttribute("fill"),
-                        opacity: +(path.getAttribute("opacity") ?? 1),
-                        x: box.x + box.width / 2, y: box.y + box.height / 2,
-                        text: path.getAttribute("aria-label")};
-            })"""
-        )
-    )
+    return symbols(chart, layer).evaluate_all(POINTS)
 
 
 def blue(points):
     return {number for number, point in enumerate(points) if point["fill"] == ACCENT}
 
 
-def hover(lab, point):
+def check_tip(lab, point, text):
     lab.mouse.move(point["x"], point["y"])
-    tip = lab.locator("#vg-tooltip-element")
-    expect(tip).to_be_visible()
-    return tip
+    expect(lab.locator("#vg-tooltip-element")).to_contain_text(text)
 
 
-def genre(chart, name):
-    """The row of a genre in the list: what takes its clicks."""
-    return (
-        chart.locator("g.mark-rect.role-mark path")
-        .and_(chart.page.locator(f'[aria-label*="{name}"]'))
-        .last
-    )
+def click_genre(chart, name, **options):
+    """On its row in the list: what takes its clicks."""
+    rows = chart.locator("g.mark-rect.role-mark path")
+    rows.and_(chart.page.locator(f'[aria-label*="{name}"]')).last.click(**options)
 
 
 def test_brushing_one_panel_of_norms_highlights_the_same_movies_in_the_other(lab, charts):
@@ -199,15 +182,15 @@ def test_brushing_one_panel_of_norms_highlights_the_same_movies_in_the_other(lab
     before = points(norms, 0)
     assert len(before) == len(blue(before)) == len(blue(points(norms, 1))) == 1682
     star_wars = next(point for point in before if "Star Wars (1977)" in point["text"])
-    expect(hover(lab, star_wars)).to_contain_text("Star Wars (1977)")
+    check_tip(lab, star_wars, "Star Wars (1977)")
     left, top = star_wars["x"] - 60, star_wars["y"] - 15
     right, bottom = star_wars["x"] + 8, star_wars["y"] + 60
     lab.mouse.move(left, top)
     lab.mouse.down()
     lab.mouse.move(right, bottom, steps=5)
     lab.mouse.up()
-    other = norms.locator("g.mark-symbol.role-mark").nth(1)
-    expect(other.locator(f'path[fill="{GREY}"]').first).to_be_attached()
+    grey = lab.locator(f'path[fill="{GREY}"]')
+    expect(symbols(norms, 1).and_(grey).first).to_be_attached()
     inside = {
         number
         for number, point in enumerate(before)
@@ -227,38 +210,30 @@ def test_a_genre_click_colours_its_movies_and_fades_the_rest(lab, charts):
     assert len(everything) == len(blue(everything)) == 1682
     assert points(map_, 1) == []
     lonely = max(everything, key=lambda point: point["x"])
-    title = re.search(r"title: (.*?); genres", lonely["text"])[1]
-    expect(hover(lab, lonely)).to_contain_text(title)
-    genre(map_, "Horror").click()
-    colored = map_.locator("g.mark-symbol.role-mark").nth(1).locator("path")
+    check_tip(lab, lonely, re.search(r"title: (.*?); genres", lonely["text"])[1])
+    click_genre(map_, "Horror")
+    colored = symbols(map_, 1)
     expect(colored).to_have_count(92)
-    faded = points(map_, 0)
-    assert {(point["fill"], point["opacity"]) for point in faded} == {(GREY, 0.4)}
+    assert {(point["fill"], point["opacity"]) for point in points(map_, 0)} == {(GREY, 0.4)}
     assert {point["fill"] for point in points(map_, 1)} == {ACCENT}
-    genre(map_, "Fantasy").click(modifiers=["Shift"])
+    click_genre(map_, "Fantasy", modifiers=["Shift"])
     # 22 fantasies, those among them that are horror stay blue
     expect(colored.and_(lab.locator(f'path[fill="{ORANGE}"]')).first).to_be_attached()
     both = points(map_, 1)
-    assert all("Fantasy" in p["text"] for p in both if p["fill"] == ORANGE)
-    assert all("Horror" in p["text"] for p in both if p["fill"] == ACCENT)
+    assert all({ACCENT: "Horror", ORANGE: "Fantasy"}[p["fill"]] in p["text"] for p in both)
     assert len(blue(both)) == 92
     map_.screenshot(path=SCREENSHOTS / "map_genres.png")
 
 
 def test_the_search_finds_a_movie_by_literal_text(charts):
     map_ = charts.nth(1)
-    box = map_.locator('input[type="search"]')
-    box.fill("STAR WARS")
-    rings = map_.locator("g.mark-symbol.role-mark").nth(2).locator("path")
-    expect(rings).to_have_count(1)
-    expect(map_.locator("svg text", has_text="Star Wars (1977)").first).to_be_visible()
+    box, rings = map_.locator('input[type="search"]'), symbols(map_, 2)
+    for text, number in (("STAR WARS", 1), ("(1922)", 1), (".*", 0)):  # nothing is a pattern
+        box.fill(text)
+        expect(rings).to_have_count(number)
     box.fill("star")
     titles = map_.locator("svg g.mark-text text", has_text=re.compile("star", re.I))
     expect(titles).to_have_count(24)  # the 12 most rated, each with its halo
     tops = sorted(titles.nth(number).bounding_box()["y"] for number in range(12, 24))
     assert all(low + 13 < high for low, high in itertools.pairwise(tops))  # none overlap
     map_.screenshot(path=SCREENSHOTS / "map_search.png")
-    box.fill("(1922)")  # brackets are text; nothing is a pattern
-    expect(rings).to_have_count(1)
-    box.fill(".*")
-    expect(rings).to_have_count(0)
