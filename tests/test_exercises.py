@@ -29,8 +29,9 @@ def solutions(notebook):
     ]
 
 
+# (notebook, solution, the call of its checker)
 CHECKED = [
-    (name, cell, after)
+    (name, cell, after.source)
     for name, notebook in READ.items()
     for cell, after in solutions(notebook)
     if after is not None and after.source.startswith("exercises.")
@@ -41,24 +42,20 @@ CHECKED = [
 
 
 @pytest.mark.parametrize(
-    ("name", "cell", "after"), CHECKED, ids=[f"{name[:2]}-{c.id}" for name, c, _ in CHECKED]
+    ("name", "cell", "check"), CHECKED, ids=[f"{name[:2]}-{c.id}" for name, c, _ in CHECKED]
 )
-def test_a_solution_passes_and_its_stub_does_not(name, cell, after):
+def test_a_solution_passes_and_its_stub_does_not(name, cell, check):
     space = {"tf": tf}  # and the imports of the notebook, without the settings of its session
     lines = READ[name].cells[1].source.splitlines()
     exec("\n".join(line for line in lines if not line.startswith(("cf.", "pd."))), space)
     exec(tool.without_solution(cell.source, cell.id), space)
-    stub = eval(after.source, space)
-    assert not stub.passed
-    assert repr(stub).startswith("Not yet: your function returns nothing.")
+    assert repr(eval(check, space)).startswith("Not yet: your function returns nothing.")
     exec(cell.source, space)
-    result = eval(after.source, space)
-    assert result.passed, result
-    assert repr(result).startswith("Passed: ")
+    assert repr(eval(check, space)).startswith("Passed: ")
 
 
 def test_each_checker_belongs_to_one_exercise():
-    used = [after.source.partition("(")[0].removeprefix("exercises.") for *_, after in CHECKED]
+    used = [check.partition("(")[0].removeprefix("exercises.") for *_, check in CHECKED]
     assert sorted(used) == sorted(WRONG)
 
 
@@ -77,8 +74,15 @@ def test_a_notebook_has_two_to_four_exercises_each_with_a_hint_and_a_solution(na
 # Answers that are wrong ---------------------------------------------------------------------------
 
 
+norm, mean, total = np.linalg.norm, tf.reduce_mean, tf.reduce_sum
+
+
+def products(U, V):
+    return U @ tf.transpose(V)
+
+
 def error(A, U, V):
-    return A.values - tf.gather_nd(U @ tf.transpose(V), A.indices)
+    return A.values - tf.gather_nd(products(U, V), A.indices)
 
 
 def sparse(frame, columns=("user_num", "item_num"), dtype=np.float32, shape=None):
@@ -91,8 +95,9 @@ def slopes(A, U, V):
     return -2 * errors @ V / number, -2 * errors.T @ U / number
 
 
-def step(A, U, V, rate):
+def step(A, U, V, rate, beside=0.0):
     by_U, by_V = slopes(A, U, V)
+    by_U[0, 1] += beside
     return U - rate * by_U, V - rate * by_V
 
 
@@ -102,20 +107,11 @@ def step_one_by_one(A, U, V, rate):
 
 
 def step_in_place(A, U, V, rate):
-    by_U, by_V = slopes(A, U, V)
-    U -= rate * by_U
-    V -= rate * by_V
+    U[:], V[:] = step(A, U, V, rate)
     return U, V
 
 
-def step_beside(A, U, V, rate):
-    U, V = step(A, U, V, rate)
-    U[0, 1] += 0.5
-    return U, V
-
-
-def cosine(query, items, measure):
-    norms = np.linalg.norm(query) * np.linalg.norm(items, axis=1)
+def scored(query, items, measure, norms):
     return items @ query / (1 if measure == "dot" else norms)
 
 
@@ -123,36 +119,28 @@ def best(scores, own, k):
     return [int(j) for j in np.argsort(-scores) if j not in own][:k]
 
 
-def best_above_zero(scores, own, k):
-    left = scores.copy()
-    left[list(own)] = 0
-    return np.argsort(-left)[:k]
-
-
-def best_in_place(scores, own, k):
-    scores[list(own)] = -np.inf
+def best_with(value, scores, own, k):
+    scores[list(own)] = value
     return np.argsort(-scores)[:k]
 
 
 def pull(U, V):
-    return tf.reduce_mean((U @ tf.transpose(V)) ** 2)
+    return mean(products(U, V) ** 2)
 
 
-def loss(A, U, V, l2_coeff, gravity_coeff):
-    norms = sum(tf.reduce_mean(tf.reduce_sum(table**2, axis=1)) for table in (U, V))
-    squared = tf.reduce_mean(error(A, U, V) ** 2)
-    return squared + l2_coeff * norms + gravity_coeff * pull(U, V)
+def loss(A, U, V, l2_coeff=0.0, gravity_coeff=0.0):
+    l2 = mean(total(U**2, axis=1)) + mean(total(V**2, axis=1))
+    return mean(error(A, U, V) ** 2) + l2_coeff * l2 + gravity_coeff * pull(U, V)
 
 
-def log_p(psi, V, labels, axis=1):
-    logs = tf.nn.log_softmax(psi @ tf.transpose(V), axis=axis)
-    return tf.gather(logs, labels, batch_dims=1)
+def log_p(psi, V, labels, axis=-1):
+    return tf.gather(tf.nn.log_softmax(products(psi, V), axis=axis), labels, batch_dims=1)
 
 
 def overflowing(psi, V, labels):
-    scores = tf.exp(psi @ tf.transpose(V))
-    p = scores / tf.reduce_sum(scores, axis=1, keepdims=True)
-    return -tf.reduce_mean(tf.math.log(tf.gather(p, labels, batch_dims=1)))
+    scores = tf.exp(products(psi, V))
+    p = scores / total(scores, axis=1, keepdims=True)
+    return -mean(tf.math.log(tf.gather(p, labels, batch_dims=1)))
 
 
 def gram(table):
@@ -163,17 +151,26 @@ def pairs(U, V):
     return U.shape[0] * V.shape[0]
 
 
+def part_of(counts, part):
+    return round(part * len(counts))
+
+
 WRONG = {
     "shrunken_mean": [
         (lambda total, n, k, mu: total / n, "plain mean"),
+        (lambda total, n, k, mu: (total + k * mu) / n, "divide by n + k"),
+        (lambda total, n, k, mu: total / (n + k), "add k mu"),
         (lambda total, n, k, mu: (total + mu) / (n + k), "only once"),
+        (lambda total, n, k, mu: (n * total + k * mu) / (n + k), "is a sum already"),
         (lambda total, n, k, mu: (n * (total / n) + k * mu) / (n + k), "without ratings"),
         (lambda total, n, k, mu: ((total + k * mu) / (n + k)).mean(), "shape ()"),
     ],
     "top_share": [
+        (lambda counts, part: counts[: part_of(counts, part)].sum(), "in a small case"),
+        (lambda n, part: n.iloc[: part_of(n, part)].sum() / n.sum(), "sort them"),
+        (lambda n, part: n.nsmallest(part_of(n, part)).sum() / n.sum(), "least rated"),
         (lambda counts, part: counts.nlargest(10).sum() / counts.sum(), "always take 10"),
-        (lambda counts, part: counts.nlargest(round(part * len(counts))).sum(), "by all ratings"),
-        (lambda counts, part: counts.head(round(part * len(counts))).sum(), "in a small case"),
+        (lambda counts, part: counts.nlargest(part_of(counts, part)).sum(), "by all ratings"),
     ],
     "sparse_tensor": [
         (lambda frame, N, M: tf.sparse.to_dense(sparse(frame, shape=(N, M))), "SparseTensor"),
@@ -185,63 +182,76 @@ WRONG = {
         (lambda frame, N, M: sparse(frame.head(3), shape=(N, M)), "became 3 entries"),
     ],
     "mean_squared_error": [
-        (
-            lambda A, U, V: tf.reduce_mean((tf.sparse.to_dense(A) - U @ tf.transpose(V)) ** 2),
-            "cell",
-        ),
-        (lambda A, U, V: tf.reduce_sum(error(A, U, V) ** 2) / pairs(U, V), "number of observed"),
-        (lambda A, U, V: tf.reduce_mean(error(A, U, V)), "square them first"),
+        (lambda A, U, V: mean((tf.sparse.to_dense(A) - products(U, V)) ** 2), "unobserved cell"),
+        (lambda A, U, V: total(error(A, U, V) ** 2) / pairs(U, V), "the number of observed"),
+        (lambda A, U, V: mean(error(A, U, V)), "square them first"),
+        (lambda A, U, V: mean(abs(error(A, U, V))), "square them instead"),
+        (lambda A, U, V: tf.sqrt(mean(error(A, U, V) ** 2)), "root"),
+        (lambda A, U, V: mean(error(A, U, V)) ** 2, "mean of the squares"),
         (lambda A, U, V: error(A, U, V) ** 2, "return one number"),
     ],
     "gradient_step": [
         (lambda A, U, V, rate: step(A, U, V, -rate), "uphill"),
+        (lambda A, U, V, rate: step(A, U, V, rate / 2), "factor of 2"),
         (lambda A, U, V, rate: step(A, U, V, rate * np.sum(~np.isnan(A))), "gradient of the sum"),
+        (lambda A, U, V, rate: step(A, U, V, rate * np.mean(~np.isnan(A))), "all N M cells"),
         (lambda A, U, V, rate: slopes(A, U, V), "return the gradients"),
         (lambda A, U, V, rate: step(np.nan_to_num(A), U, V, rate), "unobserved cell"),
         (lambda A, U, V, rate: (U + (A - U @ V.T) @ V, V), "hold NaN"),
         (lambda A, U, V, rate: step(A, U, V, rate)[0], "(U, V)"),
         (step_one_by_one, "the new U"),
         (step_in_place, "you change what you are given"),
-        (step_beside, "not that of finite differences at position 0, 1"),
+        (lambda *given: step(*given, beside=0.5), "of finite differences at position 0, 1"),
     ],
     "scores": [
-        (lambda query, items, measure: items @ query, "divide by both norms"),
-        (lambda q, V, measure: np.nan_to_num(cosine(q, V, "")), '"dot" you give the cosine'),
-        (cosine, "yours is nan"),
+        (lambda q, V, measure: V @ q, "divide by both norms"),
         (
-            lambda q, V, m: V @ q / (1 if m == "dot" else np.linalg.norm(q)),
-            "lacks the items' norms",
+            lambda q, V, measure: np.nan_to_num(V @ q / (norm(q) * norm(V, axis=1))),
+            '"dot" you give the cosine',
         ),
+        (lambda q, V, measure: scored(q, V, measure, norm(q) * norm(V, axis=1)), "yours is nan"),
+        (lambda q, V, measure: scored(q, V, measure, norm(V, axis=1)), "lacks the query's norm"),
+        (lambda q, V, measure: scored(q, V, measure, norm(q)), "lacks the items' norms"),
+        (lambda q, V, measure: scored(q, V, measure, norm(q) * norm(V)), "axis=1"),
     ],
     "own_ratings": [
         (lambda scores, own, k: np.argsort(-scores)[:k], "rated already"),
-        (best_above_zero, "minus infinity"),
+        (lambda scores, own, k: best_with(0, scores.copy(), own, k), "minus infinity"),
         (lambda scores, own, k: best(scores, own, k - 1), "before you count"),
         (lambda scores, own, k: best(scores, own, 1) * k, "twice"),
         (lambda scores, own, k: best(-scores, own, k), "lowest score"),
         (lambda scores, own, k: sorted(best(scores, own, k)), "in another order"),
         (lambda scores, own, k: scores[best(scores, own, k)], "don't return scores"),
-        (best_in_place, "copy it first"),
+        (lambda scores, own, k: best_with(-np.inf, scores, own, k), "copy it first"),
         (lambda scores, own, k: best(scores, own, k + 1)[1:], "is right"),
     ],
     "regularized_loss": [
         (lambda A, U, V, a, b: loss(A, U, V, 1.0, 1.0), "still add a penalty"),
         (lambda A, U, V, a, b: loss(A, U, V, b, a), "swapped"),
+        (lambda A, U, V, a, b: loss(A, U, V, 0.0, b), "no l2 penalty"),
         (lambda A, U, V, a, b: loss(A, U, V, a, 0.0), "no gravity"),
-        (lambda A, U, V, a, b: loss(A, U, V, a, b * pairs(U, V)), "is a sum"),
-        (lambda A, U, V, a, b: loss(A, U, V, a, b) + a * b, "in a small case"),
+        (lambda A, U, V, a, b: loss(A, U, V) + a * total(U**2) + a * total(V**2), "norms up"),
+        (lambda A, U, V, a, b: loss(A, U, V, a) + b * total(products(U, V) ** 2), "is a sum"),
+        (
+            lambda A, U, V, a, b: loss(A, U, V, a) + b * mean((A.values - error(A, U, V)) ** 2),
+            "observed pairs only",
+        ),
         (lambda A, U, V, a, b: 2 * loss(A, U, V, a, b), "not the mean squared error"),
     ],
     "gravity": [
-        (lambda U, V: tf.reduce_sum((U @ tf.transpose(V)) ** 2), "number of pairs"),
-        (lambda U, V: tf.reduce_sum(gram(U) @ gram(V)) / pairs(U, V), "entry by entry"),
+        (lambda U, V: total(products(U, V) ** 2), "number of pairs"),
+        (lambda U, V: mean(products(U, V)), "square them"),
+        (lambda U, V: total(gram(U) @ gram(V)) / pairs(U, V), "entry by entry"),
+        (lambda U, V: mean(gram(U) * gram(V)), "d x d"),
         (pull, "all N M scores"),
         (lambda U, V: float(np.mean((U.numpy() @ V.numpy().T) ** 2)), "all N M scores"),
     ],
     "softmax_loss": [
-        (lambda psi, V, y: tf.reduce_mean(log_p(psi, V, y)), "sign"),
-        (lambda psi, V, y: tf.reduce_mean(tf.exp(log_p(psi, V, y))), "mean probability"),
-        (lambda psi, V, y: -tf.reduce_mean(log_p(psi, V, y, axis=0)), "over the users"),
+        (lambda psi, V, y: -total(log_p(psi, V, y)), "take their mean"),
+        (lambda psi, V, y: mean(log_p(psi, V, y)), "sign"),
+        (lambda psi, V, y: mean(tf.exp(log_p(psi, V, y))), "mean probability"),
+        (lambda psi, V, y: -mean(tf.nn.log_softmax(products(psi, V))), "all movies"),
+        (lambda psi, V, y: -mean(log_p(psi, V, y, axis=0)), "over the users"),
         (overflowing, "exp overflows"),
     ],
     "softmax_model": [
@@ -249,6 +259,7 @@ WRONG = {
         (lambda ids, V: V[ids].mean(axis=0), "one per movie"),
         (lambda ids, V: tf.nn.softmax(V @ V[ids].mean(axis=0)), "before the softmax"),
         (lambda ids, V: V @ V[ids[-1]], "the order of the history"),
+        (lambda ids, V: V @ V.mean(axis=0), "outside of the history"),
         (lambda ids, V: V[ids] @ V[ids].mean(axis=0), "of shape (5,)"),
         (lambda ids, V: V @ V[ids].max(axis=0), "in a small case"),
     ],
@@ -264,16 +275,12 @@ def test_typical_mistakes_are_named(name):
         assert 20 < len(repr(result)) < 250
 
 
-def stops(*arguments):
-    raise SystemExit(1)
-
-
 ODD = {
     "no function": 7,
     "dots": ...,
     "its result": np.zeros(3),
     "no arguments": lambda: 1.0,
-    "stops": stops,
+    "stops": lambda *arguments: sys.exit(1),
     "warns": lambda *arguments: np.log(np.array(-1.0)),
     "divides by zero": lambda *arguments: 1 / 0,
     "a stub": lambda *arguments: ...,
@@ -295,30 +302,25 @@ def test_no_answer_makes_a_checker_raise(name):
     for kind, answer in ODD.items():
         result = getattr(exercises, name)(answer)
         assert not result.passed, kind
-        assert repr(result).startswith("Not yet: ")
-        assert len(repr(result)) < 300
+        assert repr(result).startswith("Not yet: "), kind
+        assert len(repr(result)) < 300, kind
 
 
 def test_right_answers_of_other_kinds_pass():
-    def numpy_gravity(U, V):
-        U, V = np.asarray(U), np.asarray(V)
-        return np.sum((U.T @ U) * (V.T @ V)) / (len(U) * len(V))
+    def gravity(U, V):
+        return total(gram(U) * gram(V)) / pairs(U, V)
 
-    def numpy_free_gravity(U, V):
-        return tf.reduce_sum(gram(U) * gram(V)) / pairs(U, V)
-
-    assert exercises.gravity(numpy_gravity).passed
-    assert exercises.gravity(tf.function(numpy_free_gravity)).passed
+    for check, answer in {
+        exercises.gravity: lambda U, V: float(gravity(U.numpy(), V.numpy())),
+        exercises.own_ratings: lambda *given: np.array(best(*given)),
+        exercises.top_share: lambda n, part: n[n > n.quantile(1 - part)].sum() / n.sum(),
+        exercises.softmax_model: lambda ids, V: tf.constant(V @ V[ids].mean(axis=0)),
+        exercises.gradient_step: lambda *given: list(step(*given)),
+        exercises.mean_squared_error: lambda *given: float(mean(error(*given) ** 2)),
+    }.items():
+        assert check(answer).passed
+    assert exercises.gravity(tf.function(gravity)).passed
     assert not exercises.gravity(tf.function(pull)).passed
-    assert exercises.own_ratings(lambda scores, own, k: np.array(best(scores, own, k))).passed
-    assert exercises.top_share(
-        lambda counts, part: counts[counts > counts.quantile(1 - part)].sum() / counts.sum()
-    ).passed
-    assert exercises.softmax_model(lambda ids, V: tf.constant(V @ V[ids].mean(axis=0))).passed
-    assert exercises.gradient_step(lambda *given: list(step(*given))).passed
-    assert exercises.mean_squared_error(
-        lambda A, U, V: float(np.mean(error(A, U, V).numpy() ** 2))
-    ).passed
 
 
 @exercises.exercise([(1, 2), (3, 5)], [(0, 0)], praise="right.")
@@ -335,7 +337,6 @@ def a_sum(a, b):
 def test_a_teacher_adds_an_exercise_as_a_table():
     assert repr(a_sum(lambda a, b: a + b)) == "Passed: right."
     for answer, message in (
-        (lambda a, b: a - b, "this is a difference."),
         (lambda a, b: b - a, "this is a difference."),
         (lambda a, b: -a - b, "this is below zero."),
         (lambda a, b: a * b, "in a small case your function gives 2, and 3 is right."),
@@ -343,7 +344,6 @@ def test_a_teacher_adds_an_exercise_as_a_table():
         (lambda a, b: a + b + (a == 0), "nothing and nothing is 0, not 1."),
     ):
         assert a_sum(answer) == exercises.Result(False, message)
-    assert (a_sum.__name__, a_sum.__doc__[:14]) == ("a_sum", "Check f(a, b),")
 
 
 # The copies to solve ------------------------------------------------------------------------------
@@ -365,15 +365,14 @@ def test_the_copies_hold_every_notebook_and_nothing_of_a_solution(tmp_path, monk
                 assert (cell.outputs, cell.execution_count) == ([], None)
                 compile(cell.source, cell.id, "exec")
             if "solution" in original.metadata.get("tags", []):
-                head, _, rest = original.source.partition("### BEGIN SOLUTION\n")
-                solution, _, tail = rest.partition("### END SOLUTION")
-                assert cell.source == f"{head}...  # your code here{tail}"
+                solution = original.source.partition("### BEGIN SOLUTION\n")[2]
+                solution = solution.partition("### END SOLUTION")[0]
+                assert "...  # your code here" in cell.source
                 for line in filter(None, map(str.strip, solution.splitlines())):
                     assert line not in cell.source
                 assert "jupyter" not in cell.metadata
             elif cell.source != original.source:  # where the solutions are
                 assert "Solutions are folded" in original.source
-                assert "in the folder `notebooks`" in cell.source
         text = (tmp_path / path.name).read_text("utf-8")
         assert text.count("in the folder `notebooks`") == 1
         assert not re.search("SOLUTION|make exercises|Solutions are folded", text)
