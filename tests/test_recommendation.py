@@ -215,21 +215,6 @@ def test_own_ratings_are_folded_in_and_left_out():
         recommend((np.eye(2), np.eye(3)[:, :2]), table(*TABLE), ratings={"x": 1})
 
 
-@pytest.mark.parametrize(
-    ("ratings", "because", "scores"),
-    [
-        # u = (4 - 3) 2 + (5 - 3) 1: y adds as much as z, and the first of them is named
-        ({"z": 5, "y": 4}, ["z"], [12]),
-        ({"z": 4, "y": 5}, ["y"], [15]),
-        ({"z": 1}, [None, None], [-4, -6]),  # nothing speaks for the others
-    ],
-)
-def test_the_reason_is_the_rating_that_adds_most(ratings, because, scores):
-    frame = recommend(Known(), table(*TABLE), ratings=ratings)
-    assert [each if isinstance(each, str) else None for each in frame["because"]] == because
-    assert frame["score"].tolist() == scores
-
-
 def test_the_reason_is_the_rating_whose_absence_costs_most():
     """Against brute force: solve without one rating's right-hand side, for every rating."""
     import cfutils as cf
