@@ -44,14 +44,14 @@ def value_and_gradients(loss, U, V):
     return value.numpy(), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_mean_squared_error_by_hand(method):
+def test_mean_squared_error_by_hand():
     ratings = tf.SparseTensor([[0, 1], [1, 0], [1, 2]], [5.0, 3.0, 1.0], (2, 3))
     U = tf.constant([[1.0, 2.0], [0.0, 1.0]])
     V = tf.constant([[1.0, 1.0], [1.0, 0.5], [2.0, 4.0]])
     # predictions: 1*1 + 2*0.5 = 2, 1, 4; errors 3, 2, -3; (9 + 4 + 9) / 3
-    value = sparse_mean_squared_error(ratings, U, V, method=method)
-    assert value.numpy() == pytest.approx(22 / 3)
+    for method in METHODS:
+        value = sparse_mean_squared_error(ratings, U, V, method=method)
+        assert value.numpy() == pytest.approx(22 / 3)
 
 
 def test_penalties_by_hand():
@@ -99,9 +99,6 @@ def test_softmax_loss_of_three_items_by_hand():
     # Two users: the mean. The second has psi = 0, so log 3 = 1.0986 whatever the label.
     both = softmax_loss([[1.0, 2.0], [0.0, 0.0]], V, [0, 2])
     np.testing.assert_allclose(both, (2.4076 + 1.0986) / 2, atol=1e-4)
-    # Zeros: log M.
-    loss = softmax_loss(tf.zeros([4, 3]), tf.zeros([1682, 3]), [0, 5, 1681, 7])
-    np.testing.assert_allclose(loss, np.log(1682), rtol=1e-6)
 
 
 def softmax_case(seed=0, n=4, m=6, d=3):
@@ -111,22 +108,17 @@ def softmax_case(seed=0, n=4, m=6, d=3):
 
 def test_softmax_loss_is_its_formula_and_has_its_gradient():
     U, V, labels = softmax_case()
-    expected = -scipy.special.log_softmax(U @ V.T, axis=1)[range(4), labels].mean()
+    p = scipy.special.softmax(U @ V.T, axis=1)
     loss, gradients = value_and_gradients(lambda U, V: softmax_loss(U, V, labels), U, V)
-    np.testing.assert_allclose(loss, expected, rtol=1e-10)
+    np.testing.assert_allclose(loss, -np.log(p[range(4), labels]).mean(), rtol=1e-10)
     # d loss / d scores = (p - one-hot) / n
-    slopes = (scipy.special.softmax(U @ V.T, axis=1) - np.eye(6)[labels]) / 4
+    slopes = (p - np.eye(6)[labels]) / 4
     np.testing.assert_allclose(gradients[0], slopes @ V, rtol=1e-8)
     np.testing.assert_allclose(gradients[1], slopes.T @ U, rtol=1e-8)
-
-
-def test_softmax_loss_with_weights_is_a_weighted_mean():
-    U, V, _ = softmax_case()
+    # With weights, 11 together, their mean.
     weights = np.array([[0, 2, 0, 0, 1, 0], [0] * 6, [5, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]], float)
-    sparse = tf.SparseTensor(np.argwhere(weights), weights[weights > 0], weights.shape)
-    p = scipy.special.softmax(U @ V.T, axis=1)
-    expected = -(weights * np.log(p)).sum() / 11
-    np.testing.assert_allclose(softmax_loss(U, V, sparse), expected, rtol=1e-10)
+    loss = softmax_loss(U, V, sparse(weights, weights > 0))
+    np.testing.assert_allclose(loss, -(weights * np.log(p)).sum() / 11, rtol=1e-10)
 
 
 def test_softmax_losses_do_not_overflow():
