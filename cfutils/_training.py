@@ -159,6 +159,7 @@ class TrainedModel(keras.Model):
         What `train` would refuse, and options that do not apply to ratings, raise a ValueError.
         """
         _refuse(y=y, **options)
+        self._settings()
         with self._feeding() as feed:
             x = feed("x", x)
             if validation_data is not None:
@@ -171,8 +172,12 @@ class TrainedModel(keras.Model):
     def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
         """`keras.Model.evaluate`: the loss and its parts on ratings, given as to `fit`."""
         _refuse(y=y, **options)
+        self._settings()
         with self._feeding() as feed:
             return super().evaluate(feed("x", x), **options)
+
+    def _settings(self) -> Any:
+        """What may have been changed since the model was made, refused where it can't be."""
 
     @contextlib.contextmanager
     def _feeding(self) -> Iterator[Callable[[str, Any], tf.data.Dataset]]:

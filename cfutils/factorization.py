@@ -205,7 +205,7 @@ class CFModel(TrainedModel):
                 "train."
             )
         ratings = self._both(train, test)
-        l2, pull = self._coefficients()
+        l2, pull = self._settings()
         inputs = _als.sweep_inputs(
             *_columns(ratings[0]), self._shape(), l2_coeff=l2, gravity_coeff=pull
         )
@@ -285,7 +285,7 @@ class CFModel(TrainedModel):
                 "fold_in should be called on a trained model. Received: a new one. Call train."
             )
         items = self.item_embeddings.astype(np.float64)
-        l2, pull = self._coefficients()
+        l2, pull = self._settings()
         base = l2 * count / self.num_users * np.eye(self.embedding_dim)
         return items, base + pull * count / (self.num_users * self.num_items) * items.T @ items
 
@@ -328,7 +328,7 @@ class CFModel(TrainedModel):
 
     def _loss_parts(self, data):
         # Looked up at each step: a graph would keep the coefficients of its first.
-        now = tf.numpy_function(lambda: np.array(self._coefficients(), np.float32), [], tf.float32)
+        now = tf.numpy_function(lambda: np.array(self._settings(), np.float32), [], tf.float32)
         l2_coeff, gravity_coeff = tf.unstack(tf.ensure_shape(now, [2]))
         U, V = self._tables()
         mse = sparse_mean_squared_error(data, U, V)
@@ -337,7 +337,7 @@ class CFModel(TrainedModel):
 
     # Behind train and train_als
 
-    def _coefficients(self) -> list[float]:
+    def _settings(self) -> list[float]:
         names = ("l2_coeff", "gravity_coeff")
         return [_checks.finite(name, getattr(self, name)) for name in names]
 
@@ -389,7 +389,7 @@ class CFModel(TrainedModel):
 
     def _factors(self) -> list[float]:
         """The factors of gravity and l2 in the gradients; each worker adds its part."""
-        l2, pull = self._coefficients()
+        l2, pull = self._settings()
         N, M = self._shape()
         return [
             factor / self._workers.size for factor in (2 * pull / (N * M), 2 * l2 / N, 2 * l2 / M)
@@ -398,7 +398,7 @@ class CFModel(TrainedModel):
     def _compiled(self, kind, parts, weights) -> Callable[[np.ndarray], None]:
         """A function of batch numbers that takes a step for each; its graph is kept."""
         arguments = (parts, tf.constant(weights, tf.float32), tf.constant(self._factors()))
-        has_l2, has_pull = (coefficient > 0 for coefficient in self._coefficients())
+        has_l2, has_pull = (coefficient > 0 for coefficient in self._settings())
         key = (self.optimizer, self._workers, kind, has_l2, has_pull)
         if self._steps[0] != key:
             large = sum(self._shape()) * self.embedding_dim >= _LARGE

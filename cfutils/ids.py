@@ -75,7 +75,7 @@ def align(model: Any, data: Dataset) -> Alignment:
     if not (items >= 0).any():
         raise ValueError(
             f"data should have items of the model. Received: {len(items)} others, "
-            f"{data.items['item_id'].iloc[0]!r} the first, where the model has "
+            f"{str(data.items['item_id'].iloc[0])!r} the first, where the model has "
             f"{model.item_ids[0]!r}. Load the data that the model was made for."
         )
     return Alignment(users=_rows(model, data.users["user_id"], "user", 0), items=items)
@@ -111,7 +111,7 @@ def find_user(data: Dataset, user: Any) -> int:
     if not len(found):
         near = difflib.get_close_matches(str(user), ids.tolist(), n=3, cutoff=0.6)
         raise ValueError(
-            f"user should be an id of data.users. Received: {user!r}, which is none. "
+            f"user should be an id of data.users, no row number. Received: {user!r}. "
             + (f"Closest: {', '.join(near)}." if near else 'Look for it in data.users["user_id"].')
         )
     return int(found[0])
@@ -135,7 +135,7 @@ def match_item(data: Dataset, item: Any) -> int:
     if not isinstance(item, str):
         if not by_id:
             raise LookupError(
-                f"item should be an id of data.items. Received: {item!r}, which is none. Find it "
+                f"item should be an id of data.items, no row number. Received: {item!r}. Find it "
                 "by its title: find_item(data, text)."
             )
         return by_id[0]
@@ -151,10 +151,13 @@ def match_item(data: Dataset, item: Any) -> int:
             break
     found = by_id + [row for row in found if row not in by_id]
     if not found:
-        holding = find_item(data, item).index.tolist()  # or the closest titles, in its error
+        try:
+            near = f"Titles that hold it: {_named(data, find_item(data, item).index.tolist())}"
+        except (LookupError, ValueError) as error:
+            near = f"Closest: {str(error).partition('Closest: ')[2] or 'none'}"
         raise LookupError(
-            f"item should be a whole title or an id. Received: {item!r}. Titles that hold it: "
-            f"{_named(data, holding)}. Write one of them, or its id."
+            f"item should be a whole title or an id. Received: {item!r}. {near}. Write one of "
+            "them, or its id."
         )
     if len(found) > 1:
         raise ValueError(

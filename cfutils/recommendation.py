@@ -202,7 +202,7 @@ def _tables(model):
     elif not hasattr(model, "item_embeddings"):
         raise ValueError(
             "model should have item_embeddings, or be a pair (user_embeddings, item_embeddings). "
-            f"Received: {type(model).__name__}."
+            f"Received: {type(model).__name__}. load_model reads a saved one."
         )
     elif getattr(model, "iteration", None) == 0:
         raise ValueError(

@@ -420,6 +420,11 @@ class SoftmaxModel(TrainedModel):
 
 
 def _features(item_features: Mapping[str, np.ndarray], num_items: int) -> dict[str, np.ndarray]:
+    if not isinstance(item_features, Mapping):
+        raise ValueError(
+            "item_features should be a dict of arrays, as Dataset.item_features makes. Received: "
+            f"{item_features!r}. Widths are named: input_dims=32."
+        )
     features = {str(name): np.asarray(each, np.float32) for name, each in item_features.items()}
     for name, values in features.items():
         fits = values.ndim == 2 and len(values) == num_items and np.isfinite(values).all()

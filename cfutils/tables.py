@@ -82,7 +82,9 @@ def load_ratings(
     values = as_floats(table[rating], rating)
     if not np.isfinite(values).all():
         given = table[rating].to_numpy()
-        refuse_rows(~np.isfinite(values), given, f"{rating} should be a finite number")
+        rule = f"{rating} should be a finite number"
+        remedy = "Drop the row, or, for decimal commas, read it by pandas with decimal=','."
+        refuse_rows(~np.isfinite(values), given, rule, remedy)
     # A column of the right kind is shared with the table, and copied by pandas if it changes.
     shared = {} if timestamp is None else {"timestamp": table[timestamp].reset_index(drop=True)}
     if table[rating].dtype == "float64":
@@ -235,7 +237,8 @@ def _read_csv(path: Any, names: dict[str, str], sep: str, encoding: str) -> Any:
     try:
         with _opened(path) as file:
             header = pyarrow.csv.open_csv(file, form, parse).schema.names
-        _check_names(header, names, " Or name what separates the fields: sep=';'.")
+        other = next((mark for mark in ";\t|, " if len(header) == 1 and mark in header[0]), None)
+        _check_names(header, names, f" Or name what separates the fields: sep={other!r}.")
         try:
             return read(kinds)
         except pyarrow.ArrowInvalid as error:
@@ -280,5 +283,6 @@ def _check_names(found: list[Any], names: dict[str, str], also: str) -> None:
         if found.count(column) != 1:
             raise ValueError(
                 f"{role}={column!r} should be a column of the table, once. Received the columns: "
-                f"{', '.join(map(repr, found)) or 'none'}. Name the column.{also}"
+                f"{', '.join(map(repr, found)) or 'none'}. Name the column."
+                + (also if len(found) == 1 else "")
             )

@@ -74,7 +74,7 @@ def test_a_number_and_its_text_are_the_same_user(ids, user):
 
 @pytest.mark.parametrize("user", [1, "170 ", "", None, True, 17.0, ["17"]])
 def test_who_is_no_user_is_refused(user):
-    with pytest.raises(ValueError, match="user should be an id of data.users. Received: "):
+    with pytest.raises(ValueError, match="an id of data.users, no row number. Received: "):
         find_user(library([2], users=[3, 17]), user)
 
 
@@ -96,7 +96,7 @@ def test_arguments_in_another_order_are_refused():
 
 
 def test_the_closest_user_is_named():
-    with pytest.raises(ValueError, match="Received: 'anne', which is none. Closest: ann"):
+    with pytest.raises(ValueError, match="Received: 'anne'. Closest: ann"):
         find_user(library([1], users=["bob", "ann"]), "anne")
 
 
@@ -130,7 +130,7 @@ def test_an_id_or_a_whole_title_names_an_item(item, row):
         ("187", ValueError, r"'Star Wars \(1977\)' \(id 187\), '187 \(1997\)' \(id 40\)"),
         ("star", LookupError, r"Titles that hold it: 'Star Wars \(1977\)' \(id 187\)"),
         ("Star Wars (1978)", LookupError, r"Closest: Star Wars \(1977\)"),
-        (1, LookupError, "item should be an id of data.items. Received: 1, which is none"),
+        (1, LookupError, "item should be an id of data.items, no row number. Received: 1"),
         (True, ValueError, "an id .* or a title. Received: True"),
         (20.0, ValueError, "an id .* or a title. Received: 20.0"),
         (None, ValueError, "an id .* or a title. Received: None"),

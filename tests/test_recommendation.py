@@ -257,7 +257,7 @@ def test_items_are_named_by_id_or_title(small):
     [
         ({}, ValueError, "ratings should hold at least one rating. Received: none"),
         ({"alie": 5}, LookupError, r"title or an id. Received: 'alie'. .*\(id 20\).*\(id 10\)"),
-        ({0: 5}, LookupError, "Received: 0, which is none"),  # a row is no id
+        ({0: 5}, LookupError, "Received: 0. Find it"),  # a row is no id
         ({True: 5}, ValueError, "Received: True"),
         ({"Alien": 5, 10: 4}, ValueError, r"once. Received: 'Alien \(1979\)' again as 10"),
         ({10: 6}, ValueError, "from 1 to 5, the range of data.ratings. Received: 6 for 10"),
@@ -350,7 +350,10 @@ def test_bad_requests_are_refused(small):
             function(*given, **options)
 
     for options, message in (
-        ({"user": 0}, "user should be an id of data.users. Received: 0"),  # a row is no id
+        (
+            {"user": 0},
+            "user should be an id of data.users, no row number. Received: 0",
+        ),  # a row is no id
         ({}, "either user or ratings. Received: neither"),
         ({"user": 7, "ratings": {10: 5}}, "either user or ratings. Received: both"),
         ({"user": 7, "rated": "x"}, "rated should be 'exclude' or 'mark'. Received: 'x'"),
@@ -358,7 +361,7 @@ def test_bad_requests_are_refused(small):
     ):
         refuse(ValueError, message, recommend, PAIR, small, **options)
     for item, error, message in (
-        (0, LookupError, "item should be an id of data.items. Received"),
+        (0, LookupError, "item should be an id of data.items, no row number. Received"),
         ([10], ValueError, "an id .* or a title. Received"),
         (" ", ValueError, "text should be part of a title. Received: ' '"),
         ("Alein", LookupError, "Closest: Alien"),

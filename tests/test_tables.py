@@ -138,6 +138,8 @@ def test_ids_of_a_frame_keep_their_type():
         (HEADER + "1,2,3\n1,,3\n", r"item_id should not be missing.*row 1"),
         (HEADER + "1,2,\n", r"rating should be a finite number.*nan.*row 0"),
         (HEADER + "1,2,good\n", r"finite number. Received: good in row 0"),
+        (HEADER + '1,2,"4,5"\n', r"Received: 4,5 in row 0 .* decimal=','"),
+        ("user_id\titem_id\trating\n1\t2\t3\n", r"sep='\\t'"),
         (HEADER + "1,2,3\n1,3,inf\n", r"finite number.*inf.*row 1"),
         (HEADER + "1,2,3\n1,2,4\n", r"once.*\(1, 2\) again in row 1.*drop_dup"),
         (HEADER + "1,1,5\n,1,5\n3,3,3\n,3,4\n", "user_id should.*row 1 .* first of 2 such rows"),
