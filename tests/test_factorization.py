@@ -88,10 +88,6 @@ def solve_in_numpy(fixed, table, mask, l2_coeff, gravity_coeff):
     return np.array(rows)
 
 
-def weights(model):
-    return [variable.numpy() for variable in model.variables]
-
-
 def assert_same(model, other):
     np.testing.assert_array_equal(model.user_embeddings, other.user_embeddings)
     np.testing.assert_array_equal(model.item_embeddings, other.item_embeddings)
@@ -110,21 +106,11 @@ def small(seed=0, **kwargs):
 # Ratings on their way in
 
 
-@given(
-    st.dictionaries(
-        st.tuples(st.integers(0, 4), st.integers(0, 6)), st.integers(-5, 5), min_size=1
-    ),
-    st.randoms(use_true_random=False),
-)
-@settings(max_examples=25)
-def test_ratings_tensor_keeps_every_rating(table, random):
-    rows = [(*pair, rating) for pair, rating in table.items()]
-    random.shuffle(rows)
-    A = tensor(frame(*rows), 5, 7)
-    found = zip(map(tuple, A.indices.numpy().tolist()), A.values.numpy(), strict=True)
-    assert list(found) == sorted(table.items())  # by user, then item
-    assert A.shape == (5, 7)
-    assert A.dtype == tf.float32
+def test_ratings_tensor_keeps_every_rating():
+    A = tensor(frame((4, 2, 3), (0, 6, -5), (4, 0, 2.5), (0, 1, 0)), 5, 7)
+    assert A.indices.numpy().tolist() == [[0, 1], [0, 6], [4, 0], [4, 2]]  # by user, then item
+    assert A.values.numpy().tolist() == [0, -5, 2.5, 3]
+    assert (A.shape, A.dtype) == ((5, 7), tf.float32)
 
 
 def test_ratings_too_large_for_float32_are_refused():
@@ -473,13 +459,10 @@ def test_a_sweep_solves_every_row(l2_coeff, gravity_coeff):
     np.testing.assert_allclose(model.item_embeddings, expected_V, atol=2e-3)
 
 
-@pytest.mark.parametrize("dim", [1, 20])  # 20 exceeds both the users and the items
 @pytest.mark.parametrize(("l2_coeff", "gravity_coeff"), COEFFICIENTS)
-def test_the_loss_never_grows(A, l2_coeff, gravity_coeff, dim):
-    model = CFModel((12, 9), dim, l2_coeff=l2_coeff, gravity_coeff=gravity_coeff, init_stddev=0.5)
-    history = model.train_als(A, num_iterations=40)
-    loss = history["loss"].to_numpy()
-    assert history["iteration"].tolist() == list(range(41))
+def test_the_loss_never_grows(A, l2_coeff, gravity_coeff):
+    model = CFModel((12, 9), 20, l2_coeff=l2_coeff, gravity_coeff=gravity_coeff, init_stddev=0.5)
+    loss = model.train_als(A, num_iterations=40)["loss"].to_numpy()  # d is above N and M
     assert np.diff(loss).max() <= 1e-6 * loss[0]
     assert loss[-1] == pytest.approx(sum(loss_in_numpy(model, A)), rel=1e-4, abs=1e-6)
 
@@ -522,21 +505,20 @@ def test_a_ridge_too_small_for_float32_says_what_to_do(A):
     np.testing.assert_array_equal(model.user_embeddings, before)
 
 
-@pytest.mark.parametrize("way", ["als", "adam"])
-def test_a_checkerboard_gives_back_what_was_withheld(way):
+def test_a_checkerboard_gives_back_what_was_withheld():
     # Rank 2: even users rate even items 5 and odd ones 1, odd users the other way round. A model
     # that has understood this fills in every cell that it was not shown.
     users, items = np.indices((14, 12)).reshape(2, -1)
-    ratings = np.where((users + items) % 2 == 0, 5.0, 1.0)
+    ratings = np.where((users + items) % 2 == 0, 5, 1)
     withheld = np.random.default_rng(1).random(len(ratings)) < 0.25
-    shown = frame(*zip(users[~withheld], items[~withheld], ratings[~withheld], strict=True))
-    model, A = CFModel((14, 12), 2, init_stddev=0.5, l2_coeff=1e-4), tensor(shown, 14, 12)
-    if way == "als":
-        model.train_als(A, num_iterations=100)
-    else:
-        model.train(A, num_iterations=1000, optimizer="adam", learning_rate=0.02, eval_every=1000)
-    guesses = model.predict(np.stack([users, items], axis=1)[withheld])
-    np.testing.assert_allclose(guesses, ratings[withheld], atol=0.1)
+    A = tensor(frame(*np.stack([users, items, ratings], axis=1)[~withheld]), 14, 12)
+    options = {"optimizer": "adam", "learning_rate": 0.02, "eval_every": 1000}
+    by_als, by_adam = (CFModel((14, 12), 2, init_stddev=0.5, l2_coeff=1e-4) for _ in range(2))
+    by_als.train_als(A, num_iterations=100)
+    by_adam.train(A, num_iterations=1000, **options)
+    for model in (by_als, by_adam):
+        guesses = model.predict(np.stack([users, items], axis=1)[withheld])
+        np.testing.assert_allclose(guesses, ratings[withheld], atol=0.1)
 
 
 # Fold-in
@@ -708,23 +690,21 @@ def test_fit_and_evaluate_refuse_what_train_would(A):
 
 
 def test_another_float_type_of_keras_changes_nothing(A):
-    def run():
-        model = small(l2_coeff=0.1)
-        model.train(A, num_iterations=3, optimizer="adam", learning_rate=0.1, batch_size=20)
-        model.fit(A, epochs=2, verbose=0, validation_data=A)
-        model.train_als(A, num_iterations=1)
-        return model
-
-    expected = run()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    try:
-        found = run()
-    finally:
-        keras.config.set_floatx("float32")
-        keras.config.set_dtype_policy("float32")
-    assert_same(found, expected)
-    assert found.user_embeddings.dtype == np.float32
+    found = []
+    for floats in ("float64", "float32"):
+        keras.config.set_floatx(floats)
+        keras.config.set_dtype_policy(floats)
+        try:
+            model = small(l2_coeff=0.1)
+            model.train(A, num_iterations=3, optimizer="adam", learning_rate=0.1)
+            model.fit(A, verbose=0, validation_data=A)
+            model.train_als(A, num_iterations=1)
+            found.append(model)
+        finally:
+            keras.config.set_floatx("float32")
+            keras.config.set_dtype_policy("float32")
+    assert_same(*found)
+    assert found[0].user_embeddings.dtype == np.float32
 
 
 # Arguments
@@ -764,10 +744,10 @@ def test_constructor_refuses(change, message):
 )
 def test_train_refuses(A, change, message):
     model = small()
-    before = weights(model)
+    before = model.get_weights()
     with pytest.raises(ValueError, match=message):
         model.train(A, **({"test": A, "num_iterations": 1, "learning_rate": 0.1} | change))
-    for one, other in zip(before, weights(model)[: len(before)], strict=True):
+    for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -831,7 +811,7 @@ def outcome(model, train):
 
 @pytest.mark.parametrize(
     ("shape", "value"),
-    [((1, 1, 1), 0.0), ((1, 1, 1), -3.0), ((4, 1, 9), -3.0), ((3, 2, 1), 0.0), ((3, 2, 1), 1e14)],
+    [((1, 1, 1), 0.0), ((4, 1, 9), -3.0), ((3, 2, 1), 1e14)],
 )
 def test_factorizations_of_any_shape(shape, value):
     """One user, one item, empty users, equal ratings, d = 1, d above N and M."""
