@@ -681,6 +681,11 @@ def test_fit_and_evaluate_refuse_what_train_would(A):
         if x is not None:
             with pytest.raises(ValueError, match="^validation_data should|^Each pair .valida"):
                 validated.fit(A, validation_data=x, verbose=0)
+    model.l2_coeff = -1
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="^l2_coeff should be a finite number, 0 or more"):
+            call(A)
+    model.l2_coeff = untouched.l2_coeff
     for each in (model, untouched):  # it goes on as if nothing had been asked
         each.fit(A, epochs=3, verbose=0)
     assert_same(model, untouched)

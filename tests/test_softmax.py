@@ -577,6 +577,7 @@ def test_negative_ratings_have_to_weigh_alike(table):
         ({"seed": -1}, "seed should be"),
         ({"item_features": {"genres": np.ones((3, 2))}}, r"finite arrays \[12, size\]"),
         ({"item_features": {"item": np.ones((M, 2))}}, "other than 'item'"),
+        ({"item_features": 32}, "a dict of arrays.* Received: 32. Widths are named: input_dims=32"),
     ],
 )
 def test_constructor_refuses(change, message):
