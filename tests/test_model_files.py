@@ -83,6 +83,28 @@ def test_ids_are_saved_with_the_model(tmp_path, kind, books):
         assert loaded.user_ids.tolist() == ["0", "3", "6", "9", "12", "15", "18"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "load",
+    [
+        "import cfutils, keras; load = keras.saving.load_model",
+        "import keras, cfutils; load = keras.saving.load_model",
+        "import cfutils as cf; load = cf.load_model",
+        "import cfutils as cf; load = cf.keras.saving.load_model",
+    ],
+)
+def test_models_are_loaded_after_the_import_of_the_package_alone(tmp_path, load):
+    for kind, made in MODELS.items():
+        made().save(tmp_path / f"{kind}.keras")
+    code = (
+        f"{load}\nfor path in ('factorization', 'softmax'): print(load(path + '.keras').num_items)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["5", "5"], done.stderr
+
+
 # Whole at every moment
 
 
