@@ -14,18 +14,12 @@ _CHUNK = 16384  # padded ratings per batch of least-squares rows
 
 
 def least_squares_tables(rows, columns, ratings) -> tuple:
-    """Group the rows of a rating table by length, for `solve_rows`.
+    """Group ratings [n], sorted by the rows to be solved, by the lengths of rows, for `solve_rows`.
 
-    Args:
-        rows: int32 [n], sorted: the side to be solved.
-        columns: int32 [n]: the other side, held fixed.
-        ratings: float32 [n].
-
-    Returns:
-        A tuple of tensors: the rows that have ratings, ordered by padded length; their columns
-        and ratings, each row padded to its length with column -1; a table [chunks, 4] of
-        chunks of rows of one length: first row, row count, first slot, length; and a bound of
-        sum a_j^2 over rows. Lengths grow by a third, so that padding adds about a sixth.
+    Returns tensors: the rows that have ratings, ordered by padded length; their columns and
+    ratings, each row padded to its length with column -1; a table [chunks, 4] of chunks of rows of
+    one length: first row, row count, first slot, length; and a bound of sum a_j^2 over rows.
+    Lengths grow by a third, so that padding adds about a sixth.
     """
     solved, first, lengths = np.unique(rows, return_index=True, return_counts=True)
     grid = [4]
@@ -40,8 +34,8 @@ def least_squares_tables(rows, columns, ratings) -> tuple:
     target = np.repeat(offsets[:-1], lengths) + within
     padded_columns = np.full(offsets[-1], -1, np.int32)
     padded_columns[target] = columns[source]
-    padded_ratings = np.zeros(offsets[-1], np.float32)
-    padded_ratings[target] = ratings[source]
+    padded_ratings = np.zeros([offsets[-1], 1], np.float32)
+    padded_ratings[target, 0] = ratings[source]
     chunks, start = [], 0
     while start < len(solved):
         length = padded[start]
@@ -50,22 +44,17 @@ def least_squares_tables(rows, columns, ratings) -> tuple:
         chunks.append((start, stop - start, offsets[start], length))
         start = stop
     energy = np.bincount(rows, weights=np.square(ratings, dtype=np.float64)).max()
-    return (
-        tf.constant(solved.astype(np.int32)),
-        tf.constant(padded_columns),
-        tf.constant(padded_ratings[:, None]),
-        tf.constant(np.asarray(chunks, np.int32)),
-        tf.constant(2.0 * energy + 1.0, tf.float32),
-    )
+    made = solved.astype(np.int32), padded_columns, padded_ratings, np.asarray(chunks, np.int32)
+    return *map(tf.constant, made), tf.constant(2.0 * energy + 1.0, tf.float32)
 
 
 def solve_rows(target, fixed, tables, *, ridge, unobserved, proximal) -> tf.Tensor:
     """Replace each rated row x of the target [rows, d] by its least-squares solution.
 
     Row by row it solves (unobserved F^T F + sum_j F_j F_j^T + ridge I) x = sum_j a_j F_j, the sums
-    over the row's ratings a_j, for F = `fixed` [columns, d]. The ratings are appended to the
-    gathered embeddings as one more column, so that one product gives matrix and right-hand side,
-    and one Cholesky factorization of the bordered matrix solves the first triangle on the way.
+    over the row's ratings a_j, for F = `fixed` [columns, d]. With the ratings as one more column of
+    the gathered embeddings one product gives matrix and right-hand side, and one Cholesky
+    factorization of the bordered matrix solves the first triangle on the way.
 
     Without a ridge the matrix may be singular. `proximal` adds 1e-5 of the matrix' trace times
     |x - previous x|^2, above the rounding of float32: the loss still cannot grow, its minima stay
@@ -94,9 +83,8 @@ def solve_rows(target, fixed, tables, *, ridge, unobserved, proximal) -> tf.Tens
 
     count = tf.shape(chunks)[0]
     solutions = tf.TensorArray(tf.float32, count, infer_shape=False)
-    _, solutions = tf.while_loop(
-        lambda index, _: index < count, solve, (0, solutions), parallel_iterations=4
-    )
+    start = 0, solutions
+    _, solutions = tf.while_loop(lambda at, _: at < count, solve, start, parallel_iterations=4)
     return tf.tensor_scatter_nd_update(target, solved[:, None], solutions.concat())
 
 

@@ -4,15 +4,13 @@ The gradients computed are those of
 
     weight / 2 sum_{(i,j) in Omega} (U_i.V_j - A_ij)^2 + pull / 2 sum_{all i, j} (U_i.V_j)^2,
 
-S V [N, d] and S^T U [M, d] where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega. Tests
-hold two forms to the same gradients:
+S V [N, d] and S^T U [M, d] where S_ij = pull U_i.V_j, plus weight (U_i.V_j - A_ij) on Omega, in
+two forms:
 
-- dense: S is an N x M table, three matrix products; the second sum costs nothing extra. Best while
-  that table is small or well filled.
-- sparse: the errors of a batch of ratings are computed by XLA without writing the gathered
-  embeddings to memory; laid out as sparse matrices, by user and by item, they multiply the tables.
-  All ratings are done in a few large batches, which bound the memory. The second sum comes from
-  Gram matrices.
+- dense: S is an N x M table, best while that is small or well filled.
+- sparse: XLA computes the errors of a batch of ratings without writing the gathered embeddings to
+  memory; as sparse matrices, by user and by item, they multiply the tables. All ratings are done in
+  a few large batches, which bound the memory. The second sum comes from Gram matrices.
 """
 
 from __future__ import annotations
@@ -35,23 +33,21 @@ _CHUNK = 16384  # ratings whose embeddings are looked up at once
 def choose_kernel(num_users: int, num_items: int, num_ratings: int) -> str:
     """Name the faster full-batch form: "dense" or "sparse".
 
-    Dense work grows with N M, sparse work with |Omega|, at about a twentieth of the speed per
-    entry; below 65,536 cells dense starts sooner (nothing to compile), above 2^24 cells (64 MiB a
-    table) it is not considered.
+    Sparse work has a twentieth of the speed per entry; below 2^16 cells dense starts sooner
+    (nothing to compile), above 2^24 (64 MiB a table) it is not considered.
     """
     cells = num_users * num_items
     dense = cells <= 2**16 or (cells <= 2**24 and cells <= 20 * num_ratings)
     return "dense" if dense else "sparse"
 
 
-def step_function(kind, tables, optimizer, *, has_l2, has_pull, compiled) -> Callable[..., None]:
+def step_function(kind, tables, optimizer, has_l2, has_pull, compiled) -> Callable[..., None]:
     """A step of descent on the variables U and V, `step(number, parts, weights, factors)`.
 
-    The step takes tensors only, so that no graph keeps an old coefficient: what `dense_tables` or
-    `sparse_tables` made; the weight of each batch, or of all; the factors of gravity and of l2 for
-    users and for items, which are looked at only if the model has them. Its kind is "dense",
-    "sparse" (all batches), or "batch" (the one of that number). XLA may compile what the optimizer
-    does, which pays for large tables.
+    Its kind is "dense", "sparse" (all batches), or "batch" (the one of that number). It takes
+    tensors only, so that no graph keeps an old coefficient: what `dense_tables` or `sparse_tables`
+    made; the weight of each batch, or of all; the factors of gravity and of l2 for users and for
+    items, looked at only if the model has them. XLA compiles what the optimizer does if `compiled`.
     """
 
     def apply(gradients, factors):
@@ -92,22 +88,15 @@ def dense_gradient(parts, U, V) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.matmul(slopes, V), tf.matmul(slopes, U, transpose_a=True)
 
 
-def sparse_tables(users, items, ratings, num_batches, *, generator=None, share=(0, 1)) -> tuple:
-    """Deal ratings into batches of equal size, give or take one.
+def sparse_tables(users, items, ratings, num_batches, generator=None, share=(0, 1)) -> tuple:
+    """Deal ratings, in canonical order or at random, into batches of equal size, give or take one.
 
-    Args:
-        users: int32 [n], with the items in canonical order.
-        items: int32 [n].
-        ratings: float32 [n].
-        num_batches: Number of batches, up to n.
-        generator: Deals them out at random; None for slices as they come.
-        share: (w, W) keeps of each batch the ratings of users w, w + W, w + 2 W...
+    A share (w, W) keeps of each batch the ratings of users w, w + W, w + 2 W...
 
-    Returns:
-        A tuple of tensors, batch after batch: the pairs (user, item) of a batch in the order given
-        and the pairs (item, user) in the order of items, int64 [n, 2]; ratings [n] in the former
-        order; for the latter order the places in the former [n]; where each batch starts and the
-        last one ends [num_batches + 1]. And the size of each batch, all shares together.
+    Returns a tuple of tensors, batch after batch: the pairs (user, item) of a batch in the order
+    dealt and the pairs (item, user) in the order of items, int64 [n, 2]; ratings [n] in the former
+    order; for the latter order the places in the former [n]; where each batch starts and the last
+    one ends [num_batches + 1]. And the size of each batch, all shares together.
     """
     starts = -(-np.arange(num_batches + 1) * len(users) // num_batches)
     sizes = np.diff(starts)
@@ -155,9 +144,8 @@ def sparse_gradient(parts, batches, weight, pull, U, V) -> tuple[tf.Tensor, tf.T
         return number + 1, by_user + new_by_user, by_item + new_by_item
 
     count = tf.size(batches)
-    sums = tf.while_loop(
-        lambda number, *_: number < count, add, (1, *gradient(0)), parallel_iterations=1
-    )[1:]
+    start = 1, *gradient(0)
+    _, *sums = tf.while_loop(lambda at, *_: at < count, add, start, parallel_iterations=1)
     by_user, by_item = (weight * total for total in sums)
     if pull is not None:
         by_user += pull * tf.matmul(U, tf.matmul(V, V, transpose_a=True))
@@ -172,15 +160,10 @@ def _errors(pairs, ratings, U, V):
 
 
 def sparse_product(cells: Any, values: Any, shape: Any, table: tf.Tensor) -> tf.Tensor:
-    """A sparse matrix times a dense one, tensor [rows, d]; it has a gradient for the latter.
+    """A sparse matrix times a table [columns, d], for which it has a gradient: a tensor [rows, d].
 
-    `tf.sparse`'s own product takes several times as long.
-
-    Args:
-        cells: int64 [n, 2], sorted by row.
-        values: float32 [n].
-        shape: The matrix's, a pair of integers or tensors.
-        table: float32 [columns, d].
+    The matrix has float32 values [n] in int64 cells [n, 2], sorted by row. `tf.sparse`'s own
+    product takes several times as long.
     """
     matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
         indices=cells, values=values, dense_shape=tf.stack([tf.cast(n, tf.int64) for n in shape])

@@ -8,16 +8,11 @@ import shutil
 
 
 def replace_files(contents):
-    """Puts contents in place of files; all of them are on the disk before the first is in place.
+    """Puts contents, {path: bytes} in one folder, in place of files, once all are on the disk.
 
-    Args:
-        contents: dict {path: bytes} of files in one folder. Of several files that belong together
-            all but the first are missing for a moment, so that there are never old and new ones
-            side by side.
-
-    Raises:
-        OSError: if a file can't be written; if it was for want of space or of a right, the old
-            files are unharmed.
+    Of several all but the first are missing for a moment, so that there are never old and new ones
+    side by side. Raises OSError if one can't be written; the old files are unharmed if that was for
+    want of space or of a right.
     """
     scratch = {path: _beside(path) for path in contents}
     try:
@@ -28,7 +23,7 @@ def replace_files(contents):
         first, *others = contents
         for path in others:
             path.unlink(missing_ok=True)
-        for path in (first, *others):
+        for path in contents:
             os.replace(scratch[path], path)
     finally:
         for path in scratch.values():
@@ -38,13 +33,10 @@ def replace_files(contents):
 
 @contextlib.contextmanager
 def replaced(path):
-    """Gives the path of a new file beside `path`, which takes its place if all went well.
+    """Gives the path of a new file that takes the place of `path` if all went well.
 
-    Args:
-        path: the file to replace, as text or a path; behind a symbolic link the file it points to.
-
-    Raises:
-        OSError: if it can't be written; the old file is then unharmed.
+    Behind a symbolic link the file it points to is replaced. OSErrors name `path`, and leave the
+    old file unharmed.
     """
     path = pathlib.Path(path).resolve()
     scratch = _beside(path)

@@ -15,29 +15,16 @@ import scipy.sparse
 from cfutils._descent import sparse_product
 from cfutils._tensorflow import keras, tf
 
-__all__ = [
-    "HistoryPooling",
-    "batches",
-    "rows_from",
-    "samples",
-    "split",
-    "to_matrix",
-    "to_tensor",
-    "touched_only",
-]
-
 
 @keras.saving.register_keras_serializable(package="cfutils")
 class HistoryPooling(keras.layers.Layer):
     """The mean of the rows of a table that a history lists, each by its weight; 0 if it is empty.
 
-    Called on histories, a `tf.SparseTensor` of weights [n, M], and a table [M, width], it returns
-    [n, width]. The table is an argument, so that it can be one that also serves elsewhere, or hold
-    only the rows that a step needs.
+    The table is an argument: it may serve elsewhere too, or hold only the rows that a step needs.
     """
 
     def call(self, history: tf.SparseTensor, table: tf.Tensor) -> tf.Tensor:
-        """sum_j w_j table_j / sum_j w_j for each row w of the histories."""
+        """sum_j w_j table_j / sum_j w_j [n, width] of weights w [n, M] and a table [M, width]."""
         rows, shape = history.indices[:, 0], tf.unstack(tf.shape(history, tf.int64))
         totals = tf.math.unsorted_segment_sum(history.values, rows, shape[0])
         shares = tf.math.divide_no_nan(history.values, tf.gather(totals, rows))
@@ -49,10 +36,7 @@ class HistoryPooling(keras.layers.Layer):
 
 
 def split(history: tf.SparseTensor, share: Any, seed: int, number: Any) -> list[tf.SparseTensor]:
-    """Inputs and labels: of each row a share, chosen by seed and number, becomes labels.
-
-    Every row of two or more gives one label at least and keeps one entry at least.
-    """
+    """Inputs and labels: of each row a share, chosen by seed and number; see `split_histories`."""
     rows, count = history.indices[:, 0], tf.shape(history.values)[0]
     seeds = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
     places = tf.random.stateless_uniform([count], seeds, dtype=tf.float64)
@@ -66,9 +50,7 @@ def split(history: tf.SparseTensor, share: Any, seed: int, number: Any) -> list[
     return [tf.sparse.retain(history, part) for part in (~is_label, is_label)]
 
 
-def batches(
-    histories: scipy.sparse.csr_array, size: int, seed: int
-) -> Callable[[int], tf.SparseTensor]:
+def batches(histories: Any, size: int, seed: int) -> Callable[[int], tf.SparseTensor]:
     """What step 0, 1 and so on sees: that many users in a random order, all once per epoch."""
     num_users = histories.shape[0]
     per_epoch = -(-num_users // size)
@@ -87,9 +69,7 @@ def batches(
     return batch
 
 
-def samples(
-    histories: scipy.sparse.csr_array, size: int, seed: int
-) -> Callable[[int], tuple[tf.Tensor, tf.Tensor]]:
+def samples(histories: Any, size: int, seed: int) -> Callable[[int], tuple[tf.Tensor, tf.Tensor]]:
     """Items for step 0, 1..., drawn in proportion to 1 + their number of ratings; their chances."""
     chances = 1.0 + np.bincount(histories.indices, minlength=histories.shape[1])
     chances /= chances.sum()

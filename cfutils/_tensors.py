@@ -14,24 +14,22 @@ from cfutils import ids
 from cfutils._tensorflow import tf
 from cfutils.data import Dataset, as_floats, check_pairs
 
-__all__ = ["canonical", "checked_elements", "own_ratings", "ratings_tensor"]
-
 _LARGEST = 1e15  # of a rating: float32 still holds the sum of the squares of many
 
 
 def ratings_tensor(data: Dataset) -> tf.SparseTensor:
-    """Put the ratings of a data set into a sparse matrix, row i user i and column j item j.
+    """The ratings of a data set as a `tf.SparseTensor` [N, M], float32, by user and then item.
 
-    Returns:
-        `tf.SparseTensor` [N, M], float32, in canonical order (by user, then item). Users and items
-        without ratings have an empty row or column.
-
-    Raises:
-        ValueError: if a rating is of the size of 1e15 or more.
+    Users and items without ratings have an empty row or column. Raises ValueError if a rating is
+    of the size of 1e15 or more.
     """
-    pairs = data.ratings[["user_num", "item_num"]].to_numpy(np.int64)
-    values = data.ratings["rating"].to_numpy(float)
-    return _sorted("ratings", pairs, values, (data.num_users, data.num_items))
+    users, items, values = _columns(data)
+    return _sorted("ratings", users, items, values, (data.num_users, data.num_items))
+
+
+def _columns(data):
+    columns = {"user_num": np.int64, "item_num": np.int64, "rating": float}
+    return [data.ratings[name].to_numpy(kind) for name, kind in columns.items()]
 
 
 def of_model(model: Any, data: Dataset, *, any_users: bool) -> tf.SparseTensor:
@@ -43,24 +41,19 @@ def of_model(model: Any, data: Dataset, *, any_users: bool) -> tf.SparseTensor:
         model = types.SimpleNamespace(item_ids=model.item_ids, num_items=model.num_items)
     rows = ids.align(model, data)
     by_user = np.arange(data.num_users) if any_users else rows.users
-    users, items = (data.ratings[name].to_numpy(np.int64) for name in ("user_num", "item_num"))
+    users, items, values = _columns(data)
     ids.Alignment(
         users=np.where(np.bincount(users, minlength=data.num_users), by_user, 0),
         items=np.where(np.bincount(items, minlength=data.num_items), rows.items, 0),
     ).require(data, "user", "item")
-    pairs = np.stack([by_user[users], rows.items[items]], axis=1)
     shape = (data.num_users if any_users else model.num_users, model.num_items)
-    return _sorted("ratings", pairs, data.ratings["rating"].to_numpy(float), shape)
+    return _sorted("ratings", by_user[users], rows.items[items], values, shape)
 
 
 def canonical(name: str, ratings: Any, shape: tuple, *, empty: bool = False) -> tf.SparseTensor:
     """A `tf.SparseTensor` of ratings, checked, as float32 and in canonical order.
 
-    Args:
-        name: the argument's, for messages.
-        ratings: the tensor; of other kinds only a SciPy matrix, where it may be `empty`.
-        shape: what its shape should be; where it says None any number will do.
-        empty: whether it may hold no rating at all.
+    In `shape`, None allows any number. Where it may be `empty` it can be a SciPy matrix too.
     """
     if empty and scipy.sparse.issparse(ratings):
         entries = ratings.tocoo()
@@ -79,10 +72,11 @@ def canonical(name: str, ratings: Any, shape: tuple, *, empty: bool = False) -> 
         )
     if empty and not len(ratings.values):
         return tf.cast(ratings, tf.float32)
-    return _sorted(name, ratings.indices.numpy(), ratings.values.numpy(), found, ratings)
+    users, items = ratings.indices.numpy().T
+    return _sorted(name, users, items, ratings.values.numpy(), found, ratings)
 
 
-def _sorted(name, pairs, values, shape, tensor=None):
+def _sorted(name, users, items, values, shape, tensor=None):
     """Checked ratings as a tensor in canonical order: the one at hand if it is that already."""
     with np.errstate(invalid="ignore"):
         good = values.dtype.kind in "biuf" and np.abs(values) < _LARGEST  # NaN is not
@@ -92,25 +86,20 @@ def _sorted(name, pairs, values, shape, tensor=None):
             f"{_LARGEST:g}. Received: {values[~np.atleast_1d(good)][:5]}."
         )
     columns = (f"{name}: user_num", f"{name}: item_num", f"{name}: rating")
-    order = check_pairs(pairs[:, 0], pairs[:, 1], values, shape, columns=columns)
+    order = check_pairs(users, items, values, shape, columns=columns)
     if tensor is not None and order is None and values.dtype == np.float32:
         return tensor  # of large data every copy counts
     if order is not None:
-        pairs, values = pairs[order], values[order]
-    return tf.SparseTensor(pairs, values.astype(np.float32), shape)
+        users, items, values = users[order], items[order], values[order]
+    return tf.SparseTensor(np.stack([users, items], axis=1), values.astype(np.float32), shape)
 
 
 def _fits(found, wanted):
     return len(found) == 2 and all(w in (None, f) for w, f in zip(wanted, found, strict=True))
 
 
-def checked_elements(
-    name: str, data: tf.data.Dataset, shape: tuple, tensor_of: Callable, faults: list
-) -> Any:
-    """A tf.data dataset of whole tensors; `tensor_of(name, tensor)` checks each when it comes.
-
-    `faults` collects the errors.
-    """
+def checked_elements(name: str, data: Any, shape: tuple, tensor_of: Callable, faults: list) -> Any:
+    """A tf.data dataset of whole tensors, each checked by `tensor_of`; `faults` collects errors."""
     spec = data.element_spec
     if not isinstance(spec, tf.SparseTensorSpec) or not _fits(spec.shape.as_list(), shape):
         raise ValueError(

@@ -15,10 +15,7 @@ import pandas as pd
 from cfutils import _checks, _progress, _tensors, ids
 from cfutils._files import replaced
 from cfutils._tensorflow import keras, tf
-from cfutils._tensors import ratings_tensor
 from cfutils.data import Dataset
-
-__all__ = ["Alone", "TrainedModel", "load_model", "ratings_tensor"]
 
 # What Keras would heed in a way of its own, or ignore.
 _REFUSED = {"y", "batch_size", "shuffle", "sample_weight", "class_weight", "validation_split"}
@@ -28,27 +25,19 @@ _REFUSED |= {"validation_batch_size", "loss", "loss_weights", "metrics", "weight
 class Alone:
     """The one machine that trains, with all users; `distributed.Workers` is several.
 
-    Attributes:
-        index: this machine's number w.
-        size: the number of machines W; w has the users w, w + W, w + 2 W and so on.
+    Machine `index` of `size` has the users index, index + size, index + 2 size and so on.
     """
 
     index, size, scope = 0, 1, contextlib.nullcontext
-
-    @property
-    def share(self) -> tuple[int, int]:
-        """(w, W)."""
-        return self.index, self.size
 
     def total(self, values: Any) -> np.ndarray:
         """The sum over machines of an array that each of them has."""
         return np.asarray(values)
 
     def steps(self, step: Callable, counter: Any, *signature: Any) -> Callable[..., None]:
-        """Compile `step(number, *arguments)` into a function of (numbers, *arguments).
+        """Compile `step(number, *arguments)` into a function that takes, and counts, several.
 
-        It takes a step for one after the other of the numbers, int32 [n], and counts them. The
-        signature is that of the arguments.
+        It is called with their numbers, int32 [n], and arguments of the signature.
         """
 
         def several(numbers: Any, *arguments: Any) -> None:
@@ -69,23 +58,24 @@ class Alone:
 class TrainedModel(keras.Model):
     """A Keras model with a loss of its own, trained on ratings by `_run` or by `fit`.
 
-    A subclass calls `_set_data` early in its constructor and `_start` at its end, and defines
-    `_loss_parts(tensor)`, tensors in the order of `_parts`; `fit` minimizes the first.
+    A subclass calls `_start` at the end of its constructor, and defines `_loss_parts(tensor)`,
+    tensors in the order of `_parts`; `fit` minimizes the first.
     """
 
+    _arguments: tuple[str, ...]  # further ones of the constructor, kept under their names
     _parts: tuple[str, ...] = ("loss",)
     _objective = "loss"  # the column of the history that has to stay finite
     _watched = "test_mse", "test"  # the column that `patience` watches, and the argument behind it
-    _any_users = False  # whether a row of ratings may be anybody's
-    num_users: Any  # None where a row may be anybody's
+    _any_users = False  # whether a row of ratings may be anybody's: num_users is None then
+    num_users: Any
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, data: Any, init_stddev: float, seed: int, name: str | None) -> None:
         super().__init__(name=name, dtype="float32")  # whatever keras.config says
-
-    def _set_data(self, data: Dataset | tuple[int, int]) -> None:
-        known: dict[str, Any] = {}
+        self.init_stddev = _checks.finite("init_stddev", init_stddev, positive=True)
+        self.seed = _checks.integer("seed", seed, 0)
+        self._set_ids()
         if isinstance(data, Dataset):
-            known = {"users": data.users["user_id"], "items": data.items["item_id"]}
+            self._set_ids(data.users["user_id"], data.items["item_id"])
             data = data.num_users, data.num_items
         elif not isinstance(data, (tuple, list)) or len(data) != 2:
             raise ValueError(
@@ -94,12 +84,10 @@ class TrainedModel(keras.Model):
             )
         users, items = (_checks.positive_integer("data: a number", count) for count in data)
         self.num_users, self.num_items = None if self._any_users else users, items
-        self._set_ids(known)
 
-    def _set_ids(self, known: dict[str, Any]) -> None:
-        texts = {name: ids.texts(known[name]) for name in known}
-        self.user_ids = None if self._any_users else texts.get("users")
-        self.item_ids = texts.get("items")
+    def _set_ids(self, users: Any = None, items: Any = None) -> None:
+        self.user_ids = None if users is None or self._any_users else ids.texts(users)
+        self.item_ids = None if items is None else ids.texts(items)
 
     def _start(self) -> None:
         self._workers = Alone()
@@ -115,16 +103,16 @@ class TrainedModel(keras.Model):
         """The arguments of the constructor, with the ids of users and items as texts."""
         known = {"users": self.user_ids, "items": self.item_ids}
         texts = {name: index.tolist() for name, index in known.items() if index is not None}
-        counts = {"num_users": self.num_users, "num_items": self.num_items}
-        return {"name": self.name, "ids": texts or None, **counts}
+        kept = ("name", "num_users", "num_items", *self._arguments, "init_stddev", "seed")
+        return {name: getattr(self, name) for name in kept} | {"ids": texts or None}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TrainedModel:
         """A new model of this configuration."""
         config = dict(config)
         known, users, items = (config.pop(name, None) for name in ("ids", "num_users", "num_items"))
-        model = cls((users or 1, items), **config)  # type: ignore[arg-type]
-        model._set_ids(known or {})
+        model = cls((users or 1, items), **config)
+        model._set_ids(**(known or {}))
         return model
 
     @property
@@ -135,13 +123,11 @@ class TrainedModel(keras.Model):
     def _tensor(self, name: str, ratings: Any, *, training: bool = True) -> tf.SparseTensor:
         """Checked ratings [N, M]; [n, M], of SciPy too, where the rows may be anybody's."""
         if isinstance(ratings, Dataset):
-            any_users = self._any_users or not training
-            return _tensors.of_model(self, ratings, any_users=any_users)
+            return _tensors.of_model(self, ratings, any_users=self._any_users or not training)
         shape = (self.num_users if training else None, self.num_items)
         return _tensors.canonical(name, ratings, shape, empty=not training)
 
     # The interface of Keras
-
     def compile(self, optimizer: Any = "sgd", loss: None = None, **options: Any) -> None:
         """Set the optimizer of `fit`; the loss is the model's own."""
         _refuse(loss=loss, **options)
@@ -156,7 +142,7 @@ class TrainedModel(keras.Model):
         """`keras.Model.fit`: a step for each tensor of ratings, so one an epoch for a `Dataset`.
 
         x and validation_data are what `train` takes, or tf.data datasets of whole SparseTensors.
-        What `train` would refuse, and options that do not apply to ratings, raise a ValueError.
+        Raises ValueError for what `train` refuses, and for options that do not apply to ratings.
         """
         _refuse(y=y, **options)
         self._settings()
@@ -176,8 +162,14 @@ class TrainedModel(keras.Model):
         with self._feeding() as feed:
             return super().evaluate(feed("x", x), **options)
 
-    def _settings(self) -> Any:
-        """What may have been changed since the model was made, refused where it can't be."""
+    def _settings(self) -> list[float]:
+        """The two settings that may have been changed since the model was made, checked."""
+        raise NotImplementedError
+
+    def _now(self) -> list[tf.Tensor]:
+        """The same, looked up at each step: a graph would keep those of its first."""
+        now = tf.numpy_function(lambda: np.array(self._settings(), np.float32), [], tf.float32)
+        return tf.unstack(tf.ensure_shape(now, [2]))
 
     @contextlib.contextmanager
     def _feeding(self) -> Iterator[Callable[[str, Any], tf.data.Dataset]]:
@@ -185,15 +177,13 @@ class TrainedModel(keras.Model):
         faults: list[ValueError] = []
 
         def feed(name: str, x: Any) -> tf.data.Dataset:
-            if getattr(x, "is_checked", False):  # Keras' fit calls evaluate with what it was given
-                return x
-            if isinstance(x, tf.data.Dataset):
+            if not isinstance(x, tf.data.Dataset):
+                x = tf.data.Dataset.from_tensors(self._tensor(name, x))
+            elif not hasattr(x, "is_checked"):  # as what Keras' fit gives to evaluate has it
                 shape = (self.num_users, self.num_items)
-                made = _tensors.checked_elements(name, x, shape, self._tensor, faults)
-            else:
-                made = tf.data.Dataset.from_tensors(self._tensor(name, x))
-            made.is_checked = True
-            return made
+                x = _tensors.checked_elements(name, x, shape, self._tensor, faults)
+            x.is_checked = True
+            return x
 
         try:
             yield feed
@@ -234,12 +224,11 @@ class TrainedModel(keras.Model):
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
     # Files
-
     def save(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
         """Save the model, with its ids and the state of its optimizer, for `load_model`.
 
-        The file is at every moment whole, the old or the new one. A name that does not end in
-        .keras, or a file that is there if `overwrite` is False, is refused and nothing touched.
+        The file is at every moment whole, the old or the new one. Raises ValueError for a name
+        that does not end in .keras, FileExistsError for a file there if `overwrite` is False.
         """
         with _written(filepath, ".keras", overwrite) as scratch:
             super().save(scratch)
@@ -261,7 +250,6 @@ class TrainedModel(keras.Model):
             raise
 
     # Training
-
     def _set_optimizer(self, optimizer: Any, learning_rate: float | None) -> None:
         """Go on with the optimizer at hand if the one asked for is configured alike."""
         if learning_rate is not None:
@@ -279,14 +267,13 @@ class TrainedModel(keras.Model):
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
-    def _run(
-        self, advance, measure, *, advice, validated, num_iterations, eval_every, patience, progress
-    ):
+    def _run(self, advance, measure, schedule, *, validated, advice):
         """Advance, record, keep the best: the loop that all solvers share.
 
         `advance(steps)` does that many steps or fewer and returns how many; `measure()` is what a
         row of the history says of the model; `advice` helps where the loss is no longer finite.
         """
+        num_iterations, eval_every, patience, progress = schedule
         num_iterations = _checks.positive_integer("num_iterations", num_iterations)
         eval_every = _checks.positive_integer("eval_every", eval_every)
         column, argument = self._watched
@@ -334,10 +321,9 @@ class _Kept:
     def keep(self, row: dict[str, float]) -> None:
         """The state is that of a finite row of the history."""
         if self.good is self.best:
-            self.good = [variable.numpy() for variable in self.state]
-        else:  # of large tables there is no room for more copies than these
-            for place, variable in enumerate(self.state):
-                self.good[place] = variable.numpy()
+            self.good = [*self.good]
+        for place, variable in enumerate(self.state):  # one by one: there may be no room for more
+            self.good[place] = variable.numpy()
         if self.column is not None:
             self.worse += 1
             if row[self.column] < self.lowest:
@@ -366,11 +352,8 @@ class _Kept:
 def load_model(path: str | os.PathLike) -> TrainedModel:
     """Load what `save` wrote: a `CFModel` or a `SoftmaxModel`, to train on or to recommend from.
 
-    Nothing that stands in the file is run.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not whole, or holds something else.
+    Nothing that stands in the file is run. Raises FileNotFoundError if there is none, ValueError
+    if it is not whole or holds something else.
     """
     with _read(path, ".keras"):
         model = keras.saving.load_model(path)
@@ -382,10 +365,11 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
 @contextlib.contextmanager
 def _read(path: str | os.PathLike, endings: str | tuple[str, ...]) -> Iterator[None]:
     """Says what is wrong with a file that can't be read."""
+    name = os.fspath(path)
     try:
-        if not os.fspath(path).endswith(endings):
+        if not name.endswith(endings):
             raise ValueError(f"the name does not end in {endings}")
-        if os.fspath(path).endswith(".keras"):
+        if name.endswith(".keras"):
             with zipfile.ZipFile(path) as archive:
                 if altered := archive.testzip():
                     raise ValueError(f"the checksum of {altered} is another")
@@ -395,7 +379,7 @@ def _read(path: str | os.PathLike, endings: str | tuple[str, ...]) -> Iterator[N
     except Exception as error:
         raise ValueError(
             "path should be a file that a model of this kind was saved in, whole and unaltered. "
-            f"Received: {os.fspath(path)!r}: {error}. Take another copy of the file."
+            f"Received: {name!r}: {error}. Take another copy of the file."
         ) from error
 
 

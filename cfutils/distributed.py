@@ -11,12 +11,8 @@ users' ratings, the sum goes to all (`tf.distribute.MultiWorkerMirroredStrategy`
 do what one does, but for the order of additions. Worker 0 saves the model. When a worker is lost,
 the others give up, start again and wait for it; all go on from the last saved model.
 
-What limits it is that the tables are on every machine. Parameters, gradients, their sum, Adam's two
-moments and the copy to fall back to take 3.5 KiB per user or item at d 64 (measured with a million
-of them), so 24 GiB serve some seven million users and items together; and each step sends all
-gradients over the network, 256 bytes per row. The next step past that would keep a user's embedding
-only on the worker that has the user's ratings (no other ever needs it) and spread the items' rows
-over the workers, looked up by those who need them.
+The tables on every machine are the limit: with Adam 3.5 KiB per user or item at d 64 (measured with
+a million of them), so that 24 GiB serve some seven million; and each step sends 256 bytes per row.
 """
 
 from __future__ import annotations
@@ -89,17 +85,13 @@ class Workers(Alone):
 def connect() -> Alone:
     """Join the other workers that `TF_CONFIG` names; call it before anything else of TensorFlow.
 
-    Returns:
-        The `Workers`, once all of them are there; without `TF_CONFIG`, or with a single worker in
-        it, this machine alone.
-
-    Raises:
-        ValueError: If `TF_CONFIG` is no JSON of the form that TensorFlow documents.
-        RuntimeError: If TensorFlow has already done something in this process.
+    Returns the `Workers`, once all of them are there; without `TF_CONFIG`, or with a single worker
+    in it, this machine alone. Raises ValueError if it is no JSON of the form that TensorFlow
+    documents, RuntimeError if TensorFlow has already done something in this process.
     """
-    if "TF_CONFIG" not in os.environ:
+    text = os.environ.get("TF_CONFIG")
+    if text is None:
         return Alone()
-    text = os.environ["TF_CONFIG"]
     try:
         config = json.loads(text)
         workers, index = config["cluster"]["worker"], config["task"]["index"]
@@ -129,28 +121,22 @@ def train(
     learning_rate: float | None = None,
     **how: Any,
 ) -> tuple[TrainedModel, pd.DataFrame]:
-    """Train a model on all workers, from the last saved state if there is one.
-
-    Every worker calls it with equal arguments.
+    """Train a model on all workers, which call this alike, from the last saved state if any.
 
     Args:
         workers: What `connect` returned.
         build: Function without arguments that makes the model, a `CFModel` or a `SoftmaxModel`.
-        ratings: All ratings; a worker trains on its users' alone. With W workers worker w has the
-            users w, w + W, w + 2 W and so on.
-        validation: As for the model's `train`.
-        path: File of the saved model, "....keras", on the machine of worker 0, which alone reads
-            and writes it.
+        ratings: All ratings; of W workers worker w trains on those of users w, w + W, w + 2 W...
+        validation, learning_rate: As for the model's `train`.
+        path: File of the saved model, "....keras", which worker 0 alone reads and writes.
         num_iterations: Number of steps in all, those of the saved model included.
         save_every: Number of steps between two savings; as many may have to be done again.
         optimizer: As for the model's `train`; with another one than before it is an error.
-        learning_rate: As for the model's `train`.
         **how: Further arguments of the model's `train`, such as `batch_size` (of all workers
             together) and `eval_every`; not `patience`.
 
-    Returns:
-        `(model, history)`: the trained model, equal on all workers, and the frame of the model's
-        `train` for the steps done now.
+    Returns `(model, history)`: the trained model, equal on all workers, and the frame of the
+    model's `train` for the steps done now.
 
     Raises:
         ValueError: If an argument is outside its range, or the model saved at `path` is not one
@@ -277,21 +263,18 @@ def _train(options):
     from cfutils.softmax import SoftmaxModel
     from cfutils.tables import load_ratings
 
-    data = load_ratings(
-        options.ratings, user=options.user, item=options.item, rating=options.rating
-    )
+    def chosen(names):
+        return {name: getattr(options, name) for name in names.split()}
 
-    def chosen(*names):
-        return {name: getattr(options, name) for name in names}
+    data = load_ratings(options.ratings, **chosen("user item rating"))
 
     def build():
         if options.model == "softmax":
-            dim, others = options.embedding_dim, chosen("rating_power", "seed")
-            return SoftmaxModel(data, input_dims=dim, **others)
-        return CFModel(data, **chosen("embedding_dim", "l2_coeff", "gravity_coeff", "seed"))
+            width = options.embedding_dim
+            return SoftmaxModel(data, input_dims=width, **chosen("rating_power seed"))
+        return CFModel(data, **chosen("embedding_dim l2_coeff gravity_coeff seed"))
 
-    how = chosen("path", "num_iterations", "save_every", "batch_size", "optimizer")
-    how |= chosen("learning_rate", "eval_every")
+    how = chosen("path num_iterations save_every batch_size optimizer learning_rate eval_every")
     how |= chosen("num_sampled") if options.model == "softmax" else {}
     _, history = train(workers, build, data, **how)
     print(history.drop(columns="seconds").to_string(index=False))

@@ -12,7 +12,8 @@ import scipy.sparse
 
 from cfutils import _als, _checks, _descent, _tensors
 from cfutils._tensorflow import keras, tf
-from cfutils._training import TrainedModel, load_model, ratings_tensor
+from cfutils._tensors import ratings_tensor
+from cfutils._training import TrainedModel, load_model
 from cfutils.data import Dataset
 from cfutils.losses import gravity, l2_penalty, sparse_mean_squared_error
 
@@ -39,25 +40,21 @@ class CFModel(TrainedModel):
     Args:
         data: The `Dataset` that the model is for, or a pair (N, M) where there are no ids.
         embedding_dim: d.
-        l2_coeff: Weight of the l2 penalty, 0 or more.
-        gravity_coeff: Weight of gravity, 0 or more.
+        l2_coeff, gravity_coeff: Weights of the l2 penalty and of gravity, 0 or more.
         init_stddev: Standard deviation of the normal distribution of the first embeddings.
         seed: Integer from 0; it decides the first embeddings and the order of mini-batches.
-        name: The Keras model's name.
 
     Attributes:
-        user_ids: The ids of the users' rows, a pandas Index of texts [N], saved with the model;
-            None for a pair (N, M). All other data finds its rows by them.
-        item_ids: Those of the items' rows [M].
+        user_ids, item_ids: The ids of the rows of U and V, pandas Indexes of texts [N] and [M],
+            saved with the model; None for a pair. All other data finds its rows by them.
 
-    Raises:
-        ValueError: If an argument is outside its range.
+    Raises ValueError if an argument is outside its range. Memory O((N + M) d), three times that
+    with Adam, and one copy while it trains.
 
     Source: Koren et al. (2009); gravity and its least squares: Hu, Koren, Volinsky (2008).
-
-    Memory O((N + M) d), three times that with Adam, and one copy while it trains.
     """
 
+    _arguments = ("embedding_dim", "l2_coeff", "gravity_coeff")
     _parts = ("loss", "mse", "l2", "gravity")
 
     def __init__(
@@ -71,28 +68,19 @@ class CFModel(TrainedModel):
         seed: int = 0,
         name: str | None = None,
     ) -> None:
-        super().__init__(name)
-        self._set_data(data)
+        super().__init__(data, init_stddev, seed, name)
         self.embedding_dim = _checks.positive_integer("embedding_dim", embedding_dim)
         self.l2_coeff = _checks.finite("l2_coeff", l2_coeff)
         self.gravity_coeff = _checks.finite("gravity_coeff", gravity_coeff)
-        self.init_stddev = _checks.finite("init_stddev", init_stddev, positive=True)
-        self.seed = _checks.integer("seed", seed, 0)
-        generator = np.random.default_rng(self.seed)
+        generator, dim = np.random.default_rng(self.seed), self.embedding_dim
 
         def normal(shape, dtype=None):
             return generator.normal(0.0, self.init_stddev, shape).astype(np.float32)
 
-        dim = self.embedding_dim
         self._users = self.add_weight((self.num_users, dim), normal, name="user_embeddings")
         self._items = self.add_weight((self.num_items, dim), normal, name="item_embeddings")
         self._start()
         self._num_ratings = self._counter("num_ratings")  # fold-in has to know |Omega|
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, with the ids of users and items as texts."""
-        names = ("embedding_dim", "l2_coeff", "gravity_coeff", "init_stddev", "seed")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
     @property
     def user_embeddings(self) -> np.ndarray:
@@ -105,7 +93,6 @@ class CFModel(TrainedModel):
         return self._items.numpy()
 
     # Training
-
     def train(
         self,
         train: Dataset | tf.SparseTensor,
@@ -121,18 +108,17 @@ class CFModel(TrainedModel):
     ) -> pd.DataFrame:
         """Minimize the loss by gradient descent; called again, it goes on.
 
-        One iteration is one step of the optimizer. With `batch_size` None it uses the gradient
-        over all ratings. With a number it is mini-batch SGD: the ratings in a random order, all of
-        them once per epoch, that many per step; the squared errors are averaged over the batch and
-        the l2 and gravity terms are computed exactly, so that the expected gradient is that of the
-        loss. 500 + 500 iterations equal 1,000, state of the optimizer and order of the
+        One iteration is one step of the optimizer: over all ratings, or with a `batch_size` over
+        that many, in a random order and all of them once per epoch. The squared errors are averaged
+        over the batch and the l2 and gravity terms are exact, so that the expected gradient is that
+        of the loss. 500 + 500 iterations equal 1,000, state of the optimizer and order of the
         mini-batches included, also across `save` and `load_model`.
 
         Args:
             train: The ratings to fit: a `Dataset`, whose users and items are found by their ids,
                 or a `tf.SparseTensor` [N, M], whose rows and columns are the model's.
-            test: Ratings whose error is recorded, and that `patience` watches: pass a part of
-                the training ratings set aside for validation then, not the final test.
+            test: Ratings whose error is recorded, and watched by `patience`: ratings set aside
+                for validation then, not the final test.
             num_iterations: Number of steps to do now.
             learning_rate: Step size; None for the optimizer's own.
             optimizer: Name of a Keras optimizer, or an instance. One configured like that of the
@@ -144,31 +130,26 @@ class CFModel(TrainedModel):
             progress: Whether to show a bar on standard error; None if that is a terminal.
 
         Returns:
-            Frame with a row per `eval_every` iterations and one for the last (and, on the first
-            call, one for iteration 0): `iteration`; `seconds` of training since the call began,
-            evaluation not counted; `train_mse`; `test_mse` (NaN without `test`); `l2_loss` and
-            `gravity_loss`, times their coefficients; `loss`, the sum of all but `test_mse`.
+            Frame with a row per `eval_every` iterations and for the last (and for iteration 0 on
+            the first call): `iteration`; `seconds` of training, evaluation not counted;
+            `train_mse`; `test_mse` (NaN without `test`); `l2_loss` and `gravity_loss`, times their
+            coefficients; `loss`, the sum of all but `test_mse`.
 
         Raises:
             ValueError: If an argument is outside its range, or the ratings are not the model's.
-            FloatingPointError: If the loss is no longer finite. The model then has its weights of
-                the last finite row.
+            FloatingPointError: If the loss is no longer finite. The last finite row is kept.
 
         Time of a full-batch step O(|Omega| d + (N + M) d^2) or, where the dense table is small,
         O(N M d); of a mini-batch step O(batch_size d + (N + M) d^2). Memory O(|Omega| + (N + M) d).
         """
         ratings = self._both(train, test)
         self._set_optimizer(optimizer, learning_rate)
-        full = batch_size is None
         return self._run(
-            self._full_batch(ratings[0]) if full else self._batches(ratings[0], batch_size),
+            self._advance(ratings[0], batch_size),
             self._measure(ratings),
-            advice="Lower learning_rate (by a factor of 3 to 10), or lower init_stddev.",
+            (num_iterations, eval_every, patience, progress),
             validated=test is not None,
-            num_iterations=num_iterations,
-            eval_every=eval_every,
-            patience=patience,
-            progress=progress,
+            advice="Lower learning_rate (by a factor of 3 to 10), or lower init_stddev.",
         )
 
     def train_als(
@@ -189,26 +170,24 @@ class CFModel(TrainedModel):
             (alpha V^T V + sum_{j in Omega_i} V_j V_j^T + l2_coeff |Omega| / N I) U_i
                 = sum_{j in Omega_i} A_ij V_j,      alpha = gravity_coeff |Omega| / (N M),
 
-        items alike with l2_coeff |Omega| / M. The loss never grows. Without l2_coeff the rows
-        whose ratings leave directions open keep their old value there. A row without ratings
-        becomes 0 if a coefficient pulls it there, and is left alone if none does.
+        items alike with l2_coeff |Omega| / M. The loss never grows. Without l2_coeff rows keep
+        their old value in directions that their ratings leave open; a row without ratings becomes 0
+        if a coefficient pulls it there, and else stays.
 
-        Args, returns and raises are those of `train`; there is no learning rate to choose.
-
-        Time of a sweep O(|Omega| d^2 + (N + M) d^3), memory O(|Omega| + (N + M) d).
+        Args, returns and raises are those of `train`; there is no learning rate to choose. Time of
+        a sweep O(|Omega| d^2 + (N + M) d^3), memory O(|Omega| + (N + M) d).
 
         Source: Hu, Koren, Volinsky (2008), equations 4 and 5, the unobserved weight alpha.
         """
         if self._workers.size > 1:
             raise ValueError(
-                f"train_als should run on one machine. Received: {self._workers.size} workers. Use "
-                "train."
+                "train_als should run on one machine. Received: "
+                f"{self._workers.size} workers. Use train."
             )
         ratings = self._both(train, test)
         l2, pull = self._settings()
-        inputs = _als.sweep_inputs(
-            *_columns(ratings[0]), self._shape(), l2_coeff=l2, gravity_coeff=pull
-        )
+        columns = _columns(ratings[0])
+        inputs = _als.sweep_inputs(*columns, self._shape(), l2_coeff=l2, gravity_coeff=pull)
         sweeps = _als.sweeps_function(l2 == 0)
 
         def advance(count):
@@ -221,12 +200,9 @@ class CFModel(TrainedModel):
         return self._run(
             advance,
             self._measure(ratings),
-            advice="Set l2_coeff to 0.001 or more: some rows have no unique solution.",
+            (num_iterations, eval_every, patience, progress),
             validated=test is not None,
-            num_iterations=num_iterations,
-            eval_every=eval_every,
-            patience=patience,
-            progress=progress,
+            advice="Set l2_coeff to 0.001 or more: some rows have no unique solution.",
         )
 
     def fold_in(self, A: Dataset | tf.SparseTensor | scipy.sparse.sparray) -> np.ndarray:
@@ -240,14 +216,13 @@ class CFModel(TrainedModel):
             Float32 array [n, d]. Of a user without ratings the zero vector, and where the ratings
             do not determine it, the shortest solution. Time O(|Omega| d^2 + n d^3).
 
-        Raises:
-            ValueError: If the model is untrained (how the loss weighs a user depends on |Omega|),
-                or the ratings are not of its items, or not finite.
+        Raises ValueError if the model is untrained (how the loss weighs a user depends on |Omega|),
+        or the ratings are not of its items, or not finite.
         """
         A = self._tensor("A", A, training=False)
         items, base = self._fixed()
-        columns, values = A.indices.numpy()[:, 1], A.values.numpy()
-        starts = np.searchsorted(A.indices.numpy()[:, 0], np.arange(A.shape[0] + 1))
+        users, columns, values = _columns(A)
+        starts = np.searchsorted(users, np.arange(A.shape[0] + 1))
         folded = np.zeros((A.shape[0], self.embedding_dim), np.float32)
         for user, (start, stop) in enumerate(itertools.pairwise(starts)):
             if stop > start:
@@ -267,10 +242,8 @@ class CFModel(TrainedModel):
             ratings: Their ratings [n].
 
         Returns:
-            Float64 array [n, d], row j the part of rating j; the rows add up to `fold_in`.
-
-        Raises:
-            ValueError: As `fold_in`.
+            Float64 array [n, d], row j the part of rating j; the rows add up to `fold_in`, which
+            raises the same.
         """
         rows, values = _tensors.own_ratings(item_nums, ratings, self.num_items)
         items, base = self._fixed()
@@ -290,7 +263,6 @@ class CFModel(TrainedModel):
         return items, base + pull * count / (self.num_users * self.num_items) * items.T @ items
 
     # The interface of Keras
-
     def call(self, inputs: Any) -> tf.Tensor:
         """Predicted ratings [n] of integer pairs [n, 2], or of those that a SparseTensor holds."""
         pairs = inputs.indices if isinstance(inputs, tf.SparseTensor) else inputs
@@ -300,15 +272,8 @@ class CFModel(TrainedModel):
     def predict(self, x: Any, batch_size: int = 65536, verbose: int = 0, **options: Any) -> Any:
         """Predicted ratings [n] of pairs, as `keras.Model.predict` does it.
 
-        Args:
-            x: Integers [n, 2], `user_num` and `item_num`, as an array, a frame or a `tf.data`
-                dataset of batches.
-            batch_size: Pairs at once.
-            verbose: As Keras'.
-            **options: Keras' others.
-
-        Raises:
-            ValueError: If x has another shape or a row is out of range.
+        x: integers [n, 2], `user_num` and `item_num`, as an array, a frame or a `tf.data` dataset
+        of batches. Raises ValueError if it has another shape or a row is out of range.
         """
         if not isinstance(x, tf.data.Dataset):
             x = np.asarray(x)
@@ -327,19 +292,14 @@ class CFModel(TrainedModel):
         return super().train_step(data)
 
     def _loss_parts(self, data):
-        # Looked up at each step: a graph would keep the coefficients of its first.
-        now = tf.numpy_function(lambda: np.array(self._settings(), np.float32), [], tf.float32)
-        l2_coeff, gravity_coeff = tf.unstack(tf.ensure_shape(now, [2]))
-        U, V = self._tables()
+        (l2_coeff, gravity_coeff), (U, V) = self._now(), self._tables()
         mse = sparse_mean_squared_error(data, U, V)
         l2, pull = l2_coeff * l2_penalty(U, V), gravity_coeff * gravity(U, V)
         return mse + l2 + pull, mse, l2, pull
 
     # Behind train and train_als
-
     def _settings(self) -> list[float]:
-        names = ("l2_coeff", "gravity_coeff")
-        return [_checks.finite(name, getattr(self, name)) for name in names]
+        return [_checks.finite(name, getattr(self, name)) for name in ("l2_coeff", "gravity_coeff")]
 
     def _shape(self) -> tuple[int, int]:
         return self.num_users, self.num_items
@@ -351,39 +311,35 @@ class CFModel(TrainedModel):
         ratings = [self._tensor("train", train)]
         return ratings if test is None else [*ratings, self._tensor("test", test)]
 
-    def _full_batch(self, ratings):
-        columns, weight = _columns(ratings), 2 / len(ratings.values)
-        alone = self._workers.size == 1
-        if alone and _descent.choose_kernel(*self._shape(), len(ratings.values)) == "dense":
-            parts = _descent.dense_tables(*columns, self._shape(), weight, self._factors()[0])
-            steps = self._compiled("dense", parts, [])
+    def _advance(self, ratings, batch_size):
+        """A function that takes up to so many steps, and returns how many."""
+        columns, workers = _columns(ratings), self._workers
+        count, per_step, kind = len(columns[0]), _descent.FULL, "sparse"
+        if batch_size is not None:
+            per_step = min(_checks.positive_integer("batch_size", batch_size), count)
+            kind = "batch"
+        elif workers.size == 1:
+            kind = _descent.choose_kernel(*self._shape(), count)
+        num_batches, weights = -(-count // per_step), [2 / count]
+        if kind == "dense":
+            pull = self._factors()[0]
+            parts = _descent.dense_tables(*columns, self._shape(), weights[0], pull)
         else:
-            num_batches = -(-len(ratings.values) // _descent.FULL)
-            parts, _ = _descent.sparse_tables(*columns, num_batches, share=self._workers.share)
-            steps = self._compiled("sparse", parts, [weight])
+            # Batches and their order follow from seed and iteration: nothing else has to be saved.
+            dealer = np.random.default_rng([self.seed, 0, 1]) if kind == "batch" else None
+            share = workers.index, workers.size
+            parts, sizes = _descent.sparse_tables(*columns, num_batches, dealer, share)
+            weights = 2 / sizes if dealer else weights
+        steps = self._compiled(kind, parts, weights)
 
         def advance(limit):
-            steps(np.zeros(limit, np.int32))
-            return limit
-
-        return advance
-
-    def _batches(self, ratings, batch_size):
-        batch_size = min(_checks.positive_integer("batch_size", batch_size), len(ratings.values))
-        per_epoch = -(-len(ratings.values) // batch_size)
-        # Batches and their order follow from seed and iteration: nothing else needs to be saved.
-        dealer = np.random.default_rng([self.seed, 0, 1])
-        parts, sizes = _descent.sparse_tables(
-            *_columns(ratings), per_epoch, generator=dealer, share=self._workers.share
-        )
-        steps = self._compiled("batch", parts, 2 / sizes)
-
-        def advance(limit):
-            epoch, start = divmod(self.iteration, per_epoch)
-            order = np.random.default_rng([self.seed, epoch]).permutation(per_epoch)
-            order = order[start : start + limit].astype(np.int32)
-            steps(order)
-            return len(order)
+            numbers = np.zeros(limit, np.int32)
+            if kind == "batch":
+                epoch, start = divmod(self.iteration, num_batches)
+                order = np.random.default_rng([self.seed, epoch]).permutation(num_batches)
+                numbers = order[start : start + limit].astype(np.int32)
+            steps(numbers)
+            return len(numbers)
 
         return advance
 
@@ -391,26 +347,18 @@ class CFModel(TrainedModel):
         """The factors of gravity and l2 in the gradients; each worker adds its part."""
         l2, pull = self._settings()
         N, M = self._shape()
-        return [
-            factor / self._workers.size for factor in (2 * pull / (N * M), 2 * l2 / N, 2 * l2 / M)
-        ]
+        factors = 2 * pull / (N * M), 2 * l2 / N, 2 * l2 / M
+        return [factor / self._workers.size for factor in factors]
 
     def _compiled(self, kind, parts, weights) -> Callable[[np.ndarray], None]:
         """A function of batch numbers that takes a step for each; its graph is kept."""
         arguments = (parts, tf.constant(weights, tf.float32), tf.constant(self._factors()))
-        has_l2, has_pull = (coefficient > 0 for coefficient in self._settings())
-        key = (self.optimizer, self._workers, kind, has_l2, has_pull)
+        l2, pull = (coefficient > 0 for coefficient in self._settings())
+        key = (self.optimizer, self._workers, kind, l2, pull)
         if self._steps[0] != key:
             large = sum(self._shape()) * self.embedding_dim >= _LARGE
-            compiled = large and self._workers.size == 1
-            step = _descent.step_function(
-                kind,
-                [self._users, self._items],
-                self.optimizer,
-                has_l2=has_l2,
-                has_pull=has_pull,
-                compiled=compiled,
-            )
+            compiled, tables = large and self._workers.size == 1, [self._users, self._items]
+            step = _descent.step_function(kind, tables, self.optimizer, l2, pull, compiled)
             signature = tf.nest.map_structure(
                 lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), arguments
             )
@@ -420,28 +368,23 @@ class CFModel(TrainedModel):
 
     def _measure(self, ratings) -> Callable[[], dict[str, float]]:
         """A function that measures the model: what a row of the history says of it."""
-        counts = [len(each.values) for each in ratings]
-        index, size = self._workers.share
-        if size > 1:  # each worker measures the errors of its own users
-            ratings = [tf.sparse.retain(A, A.indices[:, 0] % size == index) for A in ratings]
+        counts, workers = [len(A.values) for A in ratings], self._workers
+        if workers.size > 1:  # each measures the errors of its own users
+            mine = [A.indices[:, 0] % workers.size == workers.index for A in ratings]
+            ratings = [tf.sparse.retain(*each) for each in zip(ratings, mine, strict=True)]
         pairs = [(A.indices, A.values) for A in ratings]
         dense = _descent.choose_kernel(*self._shape(), counts[0]) == "dense"
         measure = _descent.measure_function(len(pairs), dense)
 
-        def row():
+        def measured():
             self._num_ratings.assign(counts[0])  # here, since all arguments have passed
             *errors, l2, pull = measure(pairs, *self._tables()).numpy().tolist()
-            errors = (self._workers.total(errors) / counts).tolist()
+            train, test = [*(workers.total(errors) / counts).tolist(), np.nan][:2]
             l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull
-            return {
-                "train_mse": errors[0],
-                "test_mse": errors[1] if len(errors) > 1 else np.nan,
-                "l2_loss": l2,
-                "gravity_loss": pull,
-                "loss": errors[0] + l2 + pull,
-            }
+            row = {"train_mse": train, "test_mse": test, "l2_loss": l2, "gravity_loss": pull}
+            return row | {"loss": train + l2 + pull}
 
-        return row
+        return measured
 
 
 def _columns(ratings: tf.SparseTensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -33,13 +33,11 @@ def split_histories(
 
     Args:
         A: ratings [n, M]; row i is the history of user i.
-        fraction: share of each row that becomes labels, above 0 and below 1, rounded to whole
-            entries; but a row of two or more gives one label and keeps one entry at least, and a
-            single entry stays input.
+        fraction: share of each row that becomes labels, above 0 and below 1, rounded; but a row of
+            two or more gives one label and keeps one entry at least, and a single entry stays.
         seed: integer from 0 that decides which.
 
-    Returns:
-        `(inputs, labels)`, [n, M] with the values of `A`; each entry of `A` is in one of them.
+    Returns `(inputs, labels)`, [n, M] with the values of `A`; each entry of `A` is in one of them.
     """
     fraction, seed = _checks.share("fraction", fraction), _checks.integer("seed", seed, 0)
     whole = _tensors.ratings_tensor(A) if isinstance(A, Dataset) else A
@@ -69,8 +67,7 @@ class SoftmaxModel(TrainedModel):
     on a `tf.SparseTensor` of ratings [n, M] gives the scores psi(x) V^T [n, M].
 
     Args:
-        data: the `Dataset` that the model is for, or a pair (N, M) where there are no ids. Which
-            users it has does not matter: any row of ratings is a history.
+        data: as for `CFModel`; whose ratings it holds does not matter, any row is a history.
         item_features: further features by name, arrays [M, size]: row j says how item j is made up
             of the feature's values, as in `Dataset.item_features`.
         input_dims: width of all embeddings, or a dict of them by feature; that of "item" is d.
@@ -82,15 +79,14 @@ class SoftmaxModel(TrainedModel):
         init_stddev: standard deviation of the normal distribution of the first embeddings.
         seed: integer from 0; it decides the first weights, the splits and the order of users.
 
-    Attributes:
-        item_ids: the ids of the rows of V as texts, a pandas Index [M]; None if made for a pair.
-        num_items, embedding_dim: M and d.
+    Attributes: item_ids (of the rows of V, as for `CFModel`), num_items M and embedding_dim d.
 
     Source: Covington, Adams, Sargin (2016), "Deep neural networks for YouTube recommendations";
     labels from what is dropped: Liang et al. (2018), "Variational autoencoders for collaborative
     filtering", section 2.
     """
 
+    _arguments = ("input_dims", "hidden_dims", "tied", "rating_power", "dropout")
     _objective = "train_loss"
     _watched = "validation_loss", "validation"
     _any_users = True
@@ -109,16 +105,13 @@ class SoftmaxModel(TrainedModel):
         seed: int = 0,
         name: str | None = None,
     ) -> None:
-        super().__init__(name)
-        self._set_data(data)
+        super().__init__(data, init_stddev, seed, name)
         features = _features(item_features or {}, self.num_items)
         self.input_dims = _widths(input_dims, ["item", *features])
         self.hidden_dims = tuple(_checks.positive_integer("hidden_dims", n) for n in hidden_dims)
         self.tied = bool(tied)
         self.rating_power = _checks.finite("rating_power", rating_power)
         self.dropout = _checks.share("dropout", dropout)
-        self.init_stddev = _checks.finite("init_stddev", init_stddev, positive=True)
-        self.seed = _checks.integer("seed", seed, 0)
         self.embedding_dim = self.input_dims["item"]
         self._make_layers(features)
         self._start()
@@ -163,10 +156,8 @@ class SoftmaxModel(TrainedModel):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor; of `item_features` the sizes, since they are saved."""
-        names = ("input_dims", "hidden_dims", "tied", "rating_power", "dropout", "init_stddev")
-        config = {name: getattr(self, name) for name in (*names, "seed")}
         sizes = {name: self._tables[name].output_dim for name in self._embed}
-        return super().get_config() | config | {"item_features": sizes}
+        return super().get_config() | {"item_features": sizes}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SoftmaxModel:
@@ -197,11 +188,8 @@ class SoftmaxModel(TrainedModel):
     def fold_in_parts(self, item_nums: np.ndarray, ratings: np.ndarray) -> np.ndarray:
         """What each rating of one user adds: psi(x) less psi without that rating, float32 [n, d].
 
-        The rows do not add up to psi(x): in a mean, the others weigh more once one is gone.
-
-        Args:
-            item_nums: the rows [n] in V of the items rated, each once.
-            ratings: their ratings [n].
+        The arguments are those of `CFModel.fold_in_parts`. The rows do not add up to psi(x): in a
+        mean, the others weigh more once one is gone.
         """
         items, ratings = _tensors.own_ratings(item_nums, ratings, self.num_items)
         count = len(items)
@@ -230,19 +218,17 @@ class SoftmaxModel(TrainedModel):
     def _rows(self) -> dict[str, Any]:
         return {name: table.embeddings.value for name, table in self._tables.items()}
 
-    def _weigh(self, ratings: tf.SparseTensor) -> tf.SparseTensor:
-        return ratings.with_values(ratings.values ** self._now("rating_power"))
+    def _settings(self) -> list[float]:
+        power = _checks.finite("rating_power", self.rating_power)
+        return [power, _checks.share("dropout", self.dropout)]
 
-    def _now(self, name: str) -> tf.Tensor:
-        """A setting, looked up at each step: a graph would keep that of its first."""
-        value = tf.numpy_function(lambda: np.float32(getattr(self, name)), [], tf.float32)
-        return tf.ensure_shape(value, [])
+    def _weigh(self, ratings: tf.SparseTensor) -> tf.SparseTensor:
+        return ratings.with_values(ratings.values ** self._now()[0])
 
     def _tensor(self, name: str, ratings: Any, *, training: bool = True) -> tf.SparseTensor:
         tensor = super()._tensor(name, ratings, training=training)
         least = tensor.values.numpy().min(initial=0)
-        _checks.share("dropout", self.dropout)  # both may have been changed
-        if _checks.finite("rating_power", self.rating_power) and least < 0:
+        if self._settings()[0] and least < 0:
             raise ValueError(
                 f"{name} should hold no negative ratings if rating_power is not 0. Received: "
                 f"{least}. Shift your ratings, or set rating_power to 0."
@@ -255,7 +241,6 @@ class SoftmaxModel(TrainedModel):
         return tensor
 
     # Training
-
     def train(
         self,
         train: Dataset | tf.SparseTensor,
@@ -273,17 +258,16 @@ class SoftmaxModel(TrainedModel):
         """Minimize the cross-entropy of labels taken out of histories; called again, it goes on.
 
         One iteration is one step of the optimizer on the histories of `batch_size` users, each
-        split anew. 50 + 50 iterations equal 100, state of the optimizer, splits and order of users
-        included, also across `save` and `load_model`.
+        split anew. 50 + 50 iterations equal 100 as for `CFModel.train`, splits included.
 
         Args:
             train: the histories: ratings of any users.
             validation: what `patience` watches: histories of users held out, of which a fifth
                 becomes labels, the same in each row; or a pair `(inputs, labels)` of ratings.
             batch_size: users per step, in a random order and all once per epoch; None for all.
-            num_sampled: None for the softmax over all M items. A number S for
-                `sampled_softmax_loss` with S items drawn in proportion to 1 + their number of
-                ratings; only embeddings of items in the batch or in the sample are then read.
+            num_sampled: None for the softmax over all M items, S for `sampled_softmax_loss` with S
+                items drawn in proportion to 1 + their number of ratings; only embeddings of items
+                in the batch or in the sample are then read.
             num_iterations, learning_rate, optimizer, eval_every, patience, progress: as for
                 `CFModel.train`; 0.03 is a good learning rate to start from with Adam.
 
@@ -293,9 +277,8 @@ class SoftmaxModel(TrainedModel):
             fifth of each history as labels; `validation_loss`, NaN without.
 
         Raises:
-            ValueError: if an argument is outside its range, an item is unknown, or no history has
+            ValueError, FloatingPointError: as `CFModel.train`; ValueError also if no history has
                 two ratings.
-            FloatingPointError: if the loss is no longer finite, as for `CFModel.train`.
 
         Time of a step, for b users with nnz ratings: O(nnz log nnz + nnz d + b M d), memory
         O(nnz d + b M + M d); with `num_sampled`, O(nnz d + nnz S + b S d) and O(nnz (d + S)) but
@@ -303,38 +286,35 @@ class SoftmaxModel(TrainedModel):
         """
         histories = _histories.to_matrix(self._weigh(self._tensor("train", train)))
         some = np.random.default_rng(self.seed).permutation(histories.shape[0])[:_MEASURED]
-        sample = _histories.to_tensor(histories[np.sort(some)])
-        measured = {"train_loss": self._blocks("train", self._fifth(sample)), "validation_loss": []}
+        sample = [_histories.to_tensor(histories[np.sort(some)])]
+        measured = {"train_loss": self._blocks("train", sample), "validation_loss": []}
         if validation is not None:
-            measured["validation_loss"] = self._blocks("validation", self._pair(validation))
+            pair = isinstance(validation, (tuple, list)) and len(validation) == 2
+            given: Any = validation if pair else [validation]
+            parts = [self._tensor("validation", part, training=not pair) for part in given]
+            measured["validation_loss"] = self._blocks("validation", list(map(self._weigh, parts)))
         self._set_optimizer(optimizer, learning_rate)
         return self._run(
             self._advance(histories, batch_size, num_sampled),
             lambda: {name: self._cross_entropy(blocks) for name, blocks in measured.items()},
-            advice="Lower learning_rate (by a factor of 3 to 10).",
+            (num_iterations, eval_every, patience, progress),
             validated=validation is not None,
-            num_iterations=num_iterations,
-            eval_every=eval_every,
-            patience=patience,
-            progress=progress,
+            advice="Lower learning_rate (by a factor of 3 to 10).",
         )
 
-    def _advance(
-        self, histories: scipy.sparse.csr_array, batch_size: int | None, num_sampled: int | None
-    ) -> Callable[[int], int]:
+    def _advance(self, histories, batch_size, num_sampled):
         """A function that takes one step; all that it sees follows from seed and iteration."""
         size = histories.shape[0] if batch_size is None else batch_size
         size = _checks.positive_integer("batch_size", size)
-        batch = _histories.batches(histories, size, self.seed)
-        sample: Callable[[int], tuple] | None = None
+        dealt: list[Callable] = [_histories.batches(histories, size, self.seed)]
         if num_sampled is not None:
-            num_sampled = _checks.positive_integer("num_sampled", num_sampled)
-            sample = _histories.samples(histories, num_sampled, self.seed)
+            size = _checks.positive_integer("num_sampled", num_sampled)
+            dealt.append(_histories.samples(histories, size, self.seed))
         step = self._compiled(num_sampled is not None)
 
         def advance(_):
             number = self.iteration
-            step([number + 1], batch(number), *(sample(number) if sample else ()))
+            step([number + 1], *(deal(number) for deal in dealt))
             return 1
 
         return advance
@@ -347,7 +327,7 @@ class SoftmaxModel(TrainedModel):
         if self._steps[0] == key:
             return self._steps[1]
 
-        def step(number, history, *sample):
+        def step(number, history, sample=()):
             with tf.GradientTape() as tape:
                 loss = self._loss(history, dropout, number, sample, workers)
             gradients = tape.gradient(loss, [variable.value for variable in variables])
@@ -357,7 +337,7 @@ class SoftmaxModel(TrainedModel):
 
         signature = [tf.SparseTensorSpec([None, self.num_items], tf.float32)]
         if sampled:
-            signature += [tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.float32)]
+            signature += [(tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.float32))]
         self._steps = key, workers.steps(step, self._iteration, *signature)
         return self._steps[1]
 
@@ -377,26 +357,17 @@ class SoftmaxModel(TrainedModel):
         return tf.math.divide_no_nan(loss, total)  # by chance a batch has no label
 
     def _loss_parts(self, data: tf.SparseTensor) -> tuple[tf.Tensor]:
-        return (self._loss(self._weigh(data), self._now("dropout"), self._iteration + 1),)
+        return (self._loss(self._weigh(data), self._now()[1], self._iteration + 1),)
 
     def test_step(self, data: tf.SparseTensor) -> dict[str, Any]:
         """The loss, a fifth of each history as labels, for `evaluate`."""
         return self._track((self._loss(self._weigh(data), _HELD_OUT, 0),))
 
-    # Measuring
-
-    def _fifth(self, history: tf.SparseTensor) -> list[tf.SparseTensor]:
-        return _histories.split(history, _HELD_OUT, self.seed, 0)
-
-    def _pair(self, validation: Any) -> list[tf.SparseTensor]:
-        name = "validation"
-        if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-            return self._fifth(self._weigh(self._tensor(name, validation)))
-        return [self._weigh(self._tensor(name, part, training=False)) for part in validation]
-
-    def _blocks(self, name: str, pair: list[tf.SparseTensor]) -> list[list[tf.SparseTensor]]:
-        """Inputs and labels of so many users at a time that their scores fit into memory."""
-        parts = inputs, labels = [_histories.to_matrix(part) for part in pair]
+    def _blocks(self, name: str, parts: list[tf.SparseTensor]) -> list[list[tf.SparseTensor]]:
+        """Inputs and labels, or what gives both, of as many users at a time as memory holds."""
+        if len(parts) == 1:
+            parts = _histories.split(parts[0], _HELD_OUT, self.seed, 0)
+        both = inputs, labels = [_histories.to_matrix(part) for part in parts]
         if inputs.shape != labels.shape:
             raise ValueError(
                 f"{name} should hold inputs and labels of the same users. Received: "
@@ -409,7 +380,7 @@ class SoftmaxModel(TrainedModel):
             )
         users, height = np.flatnonzero(np.diff(labels.indptr)), max(1, _CELLS // self.num_items)
         blocks = [users[start : start + height] for start in range(0, len(users), height)]
-        return [[_histories.to_tensor(part[block]) for part in parts] for block in blocks]
+        return [[_histories.to_tensor(part[block]) for part in both] for block in blocks]
 
     def _cross_entropy(self, blocks: list[list[tf.SparseTensor]]) -> float:
         rows, sums = self._rows(), np.zeros(2)
@@ -437,8 +408,9 @@ def _features(item_features: Mapping[str, np.ndarray], num_items: int) -> dict[s
 
 
 def _widths(input_dims: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
-    by_name = input_dims if isinstance(input_dims, Mapping) else dict.fromkeys(names, input_dims)
-    widths = dict(by_name)
+    widths = dict(
+        input_dims if isinstance(input_dims, Mapping) else dict.fromkeys(names, input_dims)
+    )
     if set(widths) != set(names):
         raise ValueError(f"input_dims should have a width for each of {names}. Received: {widths}.")
     return {name: _checks.positive_integer("input_dims", widths[name]) for name in names}
