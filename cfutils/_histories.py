@@ -14,6 +14,7 @@ import scipy.sparse
 
 from cfutils._descent import sparse_product
 from cfutils._tensorflow import keras, tf
+from cfutils._tensors import to_tensor
 
 
 @keras.saving.register_keras_serializable(package="cfutils")
@@ -104,13 +105,6 @@ def rows_from(first: int, step: int, tensor: tf.SparseTensor) -> tf.SparseTensor
 
 
 def to_matrix(tensor: tf.SparseTensor) -> scipy.sparse.csr_array:
-    """The same in SciPy, where rows are quickly taken out."""
+    """The same in SciPy, where rows are quickly taken out; `to_tensor` goes back."""
     places = tuple(tensor.indices.numpy().T)
     return scipy.sparse.csr_array((tensor.values.numpy(), places), tuple(tensor.shape))
-
-
-def to_tensor(matrix: scipy.sparse.csr_array) -> tf.SparseTensor:
-    """And back."""
-    entries = matrix.tocoo()
-    places = np.stack(entries.coords, axis=1).astype(np.int64)
-    return tf.SparseTensor(places, entries.data, entries.shape)

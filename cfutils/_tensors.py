@@ -56,9 +56,7 @@ def canonical(name: str, ratings: Any, shape: tuple, *, empty: bool = False) -> 
     In `shape`, None allows any number. Where it may be `empty` it can be a SciPy matrix too.
     """
     if empty and scipy.sparse.issparse(ratings):
-        entries = ratings.tocoo()
-        pairs = np.stack([entries.row, entries.col], axis=1).astype(np.int64)
-        ratings = tf.SparseTensor(pairs, entries.data, entries.shape)
+        ratings = to_tensor(ratings)
     if not isinstance(ratings, tf.SparseTensor):
         raise ValueError(
             f"{name} should be a Dataset or a tf.SparseTensor. Received: {type(ratings)}. "
@@ -92,6 +90,13 @@ def _sorted(name, users, items, values, shape, tensor=None):
     if order is not None:
         users, items, values = users[order], items[order], values[order]
     return tf.SparseTensor(np.stack([users, items], axis=1), values.astype(np.float32), shape)
+
+
+def to_tensor(matrix: Any) -> tf.SparseTensor:
+    """A sparse matrix of SciPy as a tensor."""
+    entries = matrix.tocoo()
+    places = np.stack([entries.row, entries.col], axis=1).astype(np.int64)
+    return tf.SparseTensor(places, entries.data, entries.shape)
 
 
 def _fits(found, wanted):

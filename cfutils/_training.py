@@ -35,10 +35,7 @@ class Alone:
         return np.asarray(values)
 
     def steps(self, step: Callable, counter: Any, *signature: Any) -> Callable[..., None]:
-        """Compile `step(number, *arguments)` into a function that takes, and counts, several.
-
-        It is called with their numbers, int32 [n], and arguments of the signature.
-        """
+        """Compile `step(number, *arguments)` into a function of (numbers, *arguments)."""
 
         def several(numbers: Any, *arguments: Any) -> None:
             def one(at: Any) -> tuple:
@@ -144,9 +141,7 @@ class TrainedModel(keras.Model):
         x and validation_data are what `train` takes, or tf.data datasets of whole SparseTensors.
         Raises ValueError for what `train` refuses, and for options that do not apply to ratings.
         """
-        _refuse(y=y, **options)
-        self._settings()
-        with self._feeding() as feed:
+        with self._feeding(y=y, **options) as feed:
             x = feed("x", x)
             if validation_data is not None:
                 validation_data = feed("validation_data", validation_data)
@@ -157,9 +152,7 @@ class TrainedModel(keras.Model):
 
     def evaluate(self, x: Any, y: None = None, **options: Any) -> Any:
         """`keras.Model.evaluate`: the loss and its parts on ratings, given as to `fit`."""
-        _refuse(y=y, **options)
-        self._settings()
-        with self._feeding() as feed:
+        with self._feeding(y=y, **options) as feed:
             return super().evaluate(feed("x", x), **options)
 
     def _settings(self) -> list[float]:
@@ -172,8 +165,10 @@ class TrainedModel(keras.Model):
         return tf.unstack(tf.ensure_shape(now, [2]))
 
     @contextlib.contextmanager
-    def _feeding(self) -> Iterator[Callable[[str, Any], tf.data.Dataset]]:
+    def _feeding(self, **options: Any) -> Iterator[Callable[[str, Any], tf.data.Dataset]]:
         """Gives what makes checked datasets of ratings, and raises what their checks find."""
+        _refuse(**options)
+        self._settings()
         faults: list[ValueError] = []
 
         def feed(name: str, x: Any) -> tf.data.Dataset:

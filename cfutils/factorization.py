@@ -137,7 +137,7 @@ class CFModel(TrainedModel):
 
         Raises:
             ValueError: If an argument is outside its range, or the ratings are not the model's.
-            FloatingPointError: If the loss is no longer finite. The last finite row is kept.
+            FloatingPointError: If the loss diverges; the model then has its last finite weights.
 
         Time of a full-batch step O(|Omega| d + (N + M) d^2) or, where the dense table is small,
         O(N M d); of a mini-batch step O(batch_size d + (N + M) d^2). Memory O(|Omega| + (N + M) d).
@@ -208,13 +208,10 @@ class CFModel(TrainedModel):
     def fold_in(self, A: Dataset | tf.SparseTensor | scipy.sparse.sparray) -> np.ndarray:
         """Embed users, known or new, from their ratings: the equation of `train_als`, V fixed.
 
-        Args:
-            A: Ratings of any users: a `Dataset` (its items are found by their ids), or a
-                `tf.SparseTensor` or SciPy sparse matrix [n, M].
-
-        Returns:
-            Float32 array [n, d]. Of a user without ratings the zero vector, and where the ratings
-            do not determine it, the shortest solution. Time O(|Omega| d^2 + n d^3).
+        A holds ratings of any users: a `Dataset` (its items are found by their ids), or a
+        `tf.SparseTensor` or SciPy sparse matrix [n, M]. Returns a float32 array [n, d]: of a user
+        without ratings the zero vector, and where the ratings do not determine it, the shortest
+        solution. Time O(|Omega| d^2 + n d^3).
 
         Raises ValueError if the model is untrained (how the loss weighs a user depends on |Omega|),
         or the ratings are not of its items, or not finite.
@@ -235,15 +232,9 @@ class CFModel(TrainedModel):
         """What each rating of one user adds to the embedding that `fold_in` returns.
 
         With H the matrix of the user's equation that embedding is sum_j a_j H^-1 V_j, so that
-        rating j adds a_j V_i^T H^-1 V_j to the score of item i.
-
-        Args:
-            item_nums: Rows of the model, integers [n], each once.
-            ratings: Their ratings [n].
-
-        Returns:
-            Float64 array [n, d], row j the part of rating j; the rows add up to `fold_in`, which
-            raises the same.
+        rating j adds a_j V_i^T H^-1 V_j to the score of item i. Given are rows of the model,
+        integers [n], each once, and their ratings [n]; returned is a float64 array [n, d], row j
+        the part of rating j. The rows add up to `fold_in`, which raises the same.
         """
         rows, values = _tensors.own_ratings(item_nums, ratings, self.num_items)
         items, base = self._fixed()
@@ -257,8 +248,7 @@ class CFModel(TrainedModel):
             raise ValueError(
                 "fold_in should be called on a trained model. Received: a new one. Call train."
             )
-        items = self.item_embeddings.astype(np.float64)
-        l2, pull = self._settings()
+        items, (l2, pull) = self.item_embeddings.astype(np.float64), self._settings()
         base = l2 * count / self.num_users * np.eye(self.embedding_dim)
         return items, base + pull * count / (self.num_users * self.num_items) * items.T @ items
 

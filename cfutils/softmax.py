@@ -286,7 +286,7 @@ class SoftmaxModel(TrainedModel):
         """
         histories = _histories.to_matrix(self._weigh(self._tensor("train", train)))
         some = np.random.default_rng(self.seed).permutation(histories.shape[0])[:_MEASURED]
-        sample = [_histories.to_tensor(histories[np.sort(some)])]
+        sample = [_tensors.to_tensor(histories[np.sort(some)])]
         measured = {"train_loss": self._blocks("train", sample), "validation_loss": []}
         if validation is not None:
             pair = isinstance(validation, (tuple, list)) and len(validation) == 2
@@ -307,25 +307,13 @@ class SoftmaxModel(TrainedModel):
         size = histories.shape[0] if batch_size is None else batch_size
         size = _checks.positive_integer("batch_size", size)
         dealt: list[Callable] = [_histories.batches(histories, size, self.seed)]
+        signature = [tf.SparseTensorSpec([None, self.num_items], tf.float32)]
         if num_sampled is not None:
             size = _checks.positive_integer("num_sampled", num_sampled)
             dealt.append(_histories.samples(histories, size, self.seed))
-        step = self._compiled(num_sampled is not None)
-
-        def advance(_):
-            number = self.iteration
-            step([number + 1], *(deal(number) for deal in dealt))
-            return 1
-
-        return advance
-
-    def _compiled(self, sampled: bool) -> Callable[..., None]:
-        """One step of the optimizer as a graph, kept for the next call."""
+            signature.append((tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.float32)))
         workers, optimizer, dropout = self._workers, self.optimizer, self.dropout
         variables = self.trainable_variables
-        key = (workers, optimizer, dropout, self.seed, sampled, *map(id, variables))
-        if self._steps[0] == key:
-            return self._steps[1]
 
         def step(number, history, sample=()):
             with tf.GradientTape() as tape:
@@ -335,11 +323,17 @@ class SoftmaxModel(TrainedModel):
                 gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
             optimizer.apply(gradients, variables)
 
-        signature = [tf.SparseTensorSpec([None, self.num_items], tf.float32)]
-        if sampled:
-            signature += [(tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.float32))]
-        self._steps = key, workers.steps(step, self._iteration, *signature)
-        return self._steps[1]
+        key = (workers, optimizer, dropout, self.seed, len(dealt), *map(id, variables))
+        if self._steps[0] != key:  # else the graph of the last call goes on
+            self._steps = key, workers.steps(step, self._iteration, *signature)
+        steps = self._steps[1]
+
+        def advance(_):
+            number = self.iteration
+            steps([number + 1], *(deal(number) for deal in dealt))
+            return 1
+
+        return advance
 
     def _loss(self, history, share, number, sample=(), workers=None):
         """The loss of histories of which a share are labels; of several workers, one's part."""
@@ -380,7 +374,7 @@ class SoftmaxModel(TrainedModel):
             )
         users, height = np.flatnonzero(np.diff(labels.indptr)), max(1, _CELLS // self.num_items)
         blocks = [users[start : start + height] for start in range(0, len(users), height)]
-        return [[_histories.to_tensor(part[block]) for part in both] for block in blocks]
+        return [[_tensors.to_tensor(part[block]) for part in both] for block in blocks]
 
     def _cross_entropy(self, blocks: list[list[tf.SparseTensor]]) -> float:
         rows, sums = self._rows(), np.zeros(2)
@@ -408,9 +402,8 @@ def _features(item_features: Mapping[str, np.ndarray], num_items: int) -> dict[s
 
 
 def _widths(input_dims: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
-    widths = dict(
-        input_dims if isinstance(input_dims, Mapping) else dict.fromkeys(names, input_dims)
-    )
+    given = input_dims if isinstance(input_dims, Mapping) else dict.fromkeys(names, input_dims)
+    widths = dict(given)
     if set(widths) != set(names):
         raise ValueError(f"input_dims should have a width for each of {names}. Received: {widths}.")
     return {name: _checks.positive_integer("input_dims", widths[name]) for name in names}
