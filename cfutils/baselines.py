@@ -14,14 +14,8 @@ def fit_biases(train: Dataset, *, damping: float = 5.0) -> tuple[float, np.ndarr
     The bias of item j is the damped mean of r - mu over its ratings, and that of user i the damped
     mean of r - mu - b_j over the user's ratings; damped means that `damping` zeros are added.
 
-    Args:
-        train: the ratings.
-        damping: how many ratings without any bias are imagined; 0 for plain means.
-
-    Returns:
-        `(mean, user_biases [N], item_biases [M])`; a row without ratings has bias 0. The prediction
-        for a pair is `mean + user_biases[i] + item_biases[j]`.
-
+    Returns: `(mean, user_biases [N], item_biases [M])`; a row without ratings has bias 0. The
+    prediction for a pair is `mean + user_biases[i] + item_biases[j]`.
     Source: Koren and Bell, Advances in Collaborative Filtering, 2011, section 2.1.
     """
     damping = _checks.finite("damping", damping)
@@ -50,14 +44,10 @@ def ease_weights(train: Dataset, *, l2: float, binary: bool = True) -> np.ndarra
     P = (X'X + l2 I)^-1 the solution is B_ij = -P_ij / P_jj off the diagonal. The scores of any
     histories, those of new users too, are `histories @ B`.
 
-    Args:
-        train: the histories.
-        l2: strength of the penalty, above 0; hundreds for binary histories, thousands for ratings.
-        binary: whether a history says only what was rated, rather than how.
+    l2 is above 0: hundreds for binary histories, which say only what was rated; thousands for
+    ratings.
 
-    Returns:
-        B, an array [M, M].
-
+    Returns: B, an array [M, M].
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019, equation 8.
     Cost: O(M^3) time and O(M^2) memory.
     """

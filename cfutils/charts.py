@@ -2,7 +2,8 @@
 
 Here stand the charts that react to each other by click, brush and search. Whatever a few lines of
 Altair can draw, draw with Altair: after `enable()` it has the theme of the series. A chart takes
-small frames, aggregated before: its data become part of the notebook.
+small frames, aggregated before: its data become part of the notebook. The `title` of each says what
+is seen, in words, and `subtitle`, in smaller letters, what to look at.
 """
 
 from __future__ import annotations
@@ -59,15 +60,11 @@ def _titles(spec: dict[str, Any]) -> Iterator[str]:
 def _theme() -> alt.theme.ThemeConfig:
     labels: Any = {"labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
     lines: Any = {"gridColor": "#ececec", "domainColor": "#888", "tickColor": "#888"}
+    sizes: Any = {"continuousWidth": 420, "continuousHeight": 240, "discreteWidth": 420}
     return {
         "background": "white",
         "config": {
-            "view": {
-                "continuousWidth": 420,
-                "continuousHeight": 240,
-                "discreteWidth": 420,
-                "stroke": None,
-            },
+            "view": {**sizes, "stroke": None},
             "title": {"fontSize": 15, "anchor": "start", "subtitleFontSize": 12, "offset": 12},
             "axis": {**labels, **lines, "labelLimit": 260},
             "legend": {**labels, "symbolLimit": 30},
@@ -81,15 +78,9 @@ def _theme() -> alt.theme.ThemeConfig:
 
 
 def log_counts(chart: alt.Chart, *, title: str = "number of ratings (log)") -> alt.Chart:
-    """Puts the column `num_ratings` on a logarithmic x axis that has a place for 0.
+    """Puts `num_ratings` of a chart's data on a logarithmic x axis of this title.
 
-    Args:
-        chart: a chart whose data have `num_ratings`. What has none is drawn at 0.5, and the mark
-            of the axis there says 0.
-        title: title of the axis.
-
-    Returns:
-        The chart with its x encoding.
+    What has none is drawn at 0.5, and the mark of the axis there says 0.
     """
     axis = alt.Axis(
         values=(0.5, 1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000),
@@ -113,15 +104,14 @@ def sliced_histograms(
     """Histograms of counts and means, sliced by clicking categories.
 
     A click on a bar at the left selects its category, SHIFT-click adds another, a double click
-    clears. Each histogram shows the share of the selected rows per bin, in front of the share of
-    all rows in grey: both are percentages of their own group, so small groups compare with large.
+    clears. Each histogram shows the share of the selected rows per bin, in front of that of all
+    rows in grey: percentages of their own group, so small groups compare with large.
 
     Args:
         stats: one row per (key, category): `num_ratings` and `mean_rating` of the key, repeated
             for each of its categories. A key with several categories counts once in any selection.
         key: the column that identifies a user or an item.
         category: the column to slice by.
-        title: what is seen, in words.
         unit: what a row is, in the plural, for the axes ("users").
         steps: width of a bin of `num_ratings`, and of one of `mean_rating`.
         rating_unit: the unit of `mean_rating`, for its axis.
@@ -140,6 +130,8 @@ def sliced_histograms(
     )
     charts = [categories.properties(width=130, height=15 * data["slice"].nunique())]
     titles = ("number of ratings", f"mean rating ({rating_unit})")
+    tips = [alt.Tooltip("bin:Q", title="from"), alt.Tooltip("bin_end:Q", title="to")]
+    tips += [alt.Tooltip("rows:Q", title=unit), alt.Tooltip("share:Q", title="share", format=".1%")]
     for field, step, x_title in zip(("num_ratings", "mean_rating"), steps, titles, strict=True):
         # The last bin is closed at both ends, so that five stars do not open one beyond.
         last = float(np.ceil(data[field].max() / step) * step) - step
@@ -149,12 +141,7 @@ def sliced_histograms(
         both = alt.layer(everyone, _shares(selected, field, bins, step)).encode(
             x=alt.X("bin:Q", title=x_title, bin="binned"),
             y=alt.Y("share:Q", title=f"share of the {unit}", axis=alt.Axis(format="%")),
-            tooltip=[
-                alt.Tooltip("bin:Q", title="from"),
-                alt.Tooltip("bin_end:Q", title="to"),
-                alt.Tooltip("rows:Q", title=unit),
-                alt.Tooltip("share:Q", title="share", format=".1%"),
-            ],
+            tooltip=tips,
         )
         charts.append(both.properties(width=290, height=250))
     subtitle = f"blue: the selection (at first all {unit}); grey: all {unit}"
@@ -183,15 +170,10 @@ def norms(
     every panel while the others fade; a double click lets go.
 
     Args:
-        frame: one row per item and model with the columns `item_id`, `title`, `num_ratings`,
-            `norm` and `panel`. The logarithmic x axis has no zero: items without ratings are
-            drawn at 0.5, and the subtitle then says so.
-        title: what is seen, in words.
+        frame: one row per item and model: `item_id`, `title`, `num_ratings`, `norm` and `panel`.
         panel: the column that names the model. A frame without that column is drawn in one panel.
-        subtitle: what to look at, in smaller letters.
 
-    Raises:
-        ValueError: if an item occurs twice in a panel, or is missing in one.
+    Raises: ValueError if an item occurs twice in a panel, or is missing in one.
     """
     names, data = _side_by_side(frame, panel)
     lines = [subtitle] if subtitle else []
@@ -207,16 +189,15 @@ def norms(
         tooltip.append(alt.Tooltip(f"norm_{number}:Q", title=f"norm, {name}" if name else "norm"))
     panels = []
     for number, name in enumerate(names):
-        points = alt.Chart(name=views[number], title=_small(name)).mark_point(size=20)
-        points = log_counts(points).encode(
+        points = log_counts(alt.Chart(name=views[number], title=_small(name)).mark_point(size=20))
+        points = points.encode(
             y=alt.Y(f"norm_{number}:Q", title=None if number else "norm of the item's embedding"),
             color={"condition": {"param": "brush", "value": ACCENT}, "value": MUTED},
             opacity={"condition": {"param": "brush", "value": 0.5}, "value": 0.25},
             tooltip=tooltip,
         )
         panels.append(points.properties(width=260 if len(names) > 1 else 420, height=240))
-    title_ = alt.Title(title, subtitle=lines)
-    chart = alt.hconcat(*panels, data=data, params=[brush], title=title_)
+    chart = alt.hconcat(*panels, data=data, params=[brush], title=alt.Title(title, subtitle=lines))
     return chart.resolve_scale(y="shared")
 
 
@@ -259,22 +240,18 @@ def embedding_map(
     """A map of items in two dimensions, with their genres by click and a search by title.
 
     A click on a genre in the list colours every item that has it and fades the rest; SHIFT-click
-    adds a genre with the next colour, a double click on the list clears. An item with several of
-    the chosen genres has the colour of the one chosen first; the seventh genre and all further
-    ones are black, since more than six colours can't be told apart. Eight of the most rated
-    coloured items have their titles, taken from the chosen genres in turn. The search box below
-    takes plain text, upper or lower case: matching items get a ring, 12 of them their title.
+    adds a genre, a double click on the list clears. An item has the colour of the first of its
+    genres that was chosen, black from the seventh on. Eight of the most rated coloured items have
+    their titles, from the chosen genres in turn. The search box below takes plain text, upper or
+    lower case: matching items get a ring, 12 of them their title.
 
     Args:
         frame: one row per item with the columns `x` and `y` (the map's coordinates), `title`,
             `num_ratings` and, if there are any, `genres` (a list, or text joined by ", ").
-        title: what is seen, in words.
         trust: how far distances on the map can be trusted, in words and figures.
         highlight: the genres chosen at first, also in the static picture.
-        subtitle: what to look at, in smaller letters.
 
-    Raises:
-        ValueError: if a genre of `highlight` is no item's.
+    Raises: ValueError if a genre of `highlight` is no item's.
     """
     listed = frame["genres"] if "genres" in frame else pd.Series("", frame.index)
     data = frame[["title", "num_ratings"]].assign(x=_short(frame["x"]), y=_short(frame["y"]))
@@ -291,11 +268,9 @@ def embedding_map(
     parts, lines = [_map(data)], ["ring: the title holds the text of the search box", trust]
     if len(genres):
         parts.insert(0, _genre_list(genres, highlight))
-        lines[:1] = [
-            "colour: the first of the genres clicked at the left that the item has "
-            "(SHIFT-click adds)",
-            "grey: items with none of them; ring: the title holds the text of the search box",
-        ]
+        colour = "colour: the first of the genres clicked at the left that the item has "
+        lines[0] = f"grey: items with none of them; {lines[0]}"
+        lines.insert(0, f"{colour}(SHIFT-click adds)")
     else:  # nothing to click, nothing chosen
         params.append(alt.param(name="clicked", value={}))
     title_ = alt.Title(title, subtitle=[subtitle, *lines] if subtitle else lines)
@@ -377,8 +352,7 @@ def _map_titles(
     """Titles of the most rated items of a map: lines to them, their halo, and they."""
     most = alt.SortField("num_ratings", order="descending")
     rank, place = alt.SortField("rank"), alt.SortField("place")
-    # Titles are 15 pixels apart at least: pushed up just enough, pushed down just enough, then
-    # the middle of both, within the map.
+    # Titles are 15 pixels apart at least: between pushed up and pushed down just enough.
     line = 15 * (up[1] - up[0]) / _HEIGHT
     lowest = f"{up[0]} + (datum.place - 1) * {line}"
     highest = f"{up[1]} - (datum.shown - datum.place) * {line}"
@@ -397,8 +371,7 @@ def _map_titles(
     )
     side = f"datum.x < {sum(across) / 2}"
     style: dict[str, Any] = {"fontSize": 12, "baseline": "middle", "limit": _WIDTH / 2 - 10}
-    style["align"] = alt.expr(f"{side} ? 'left' : 'right'")
-    style["dx"] = alt.expr(f"{side} ? 9 : -9")
+    style |= {"align": alt.expr(f"{side} ? 'left' : 'right'"), "dx": alt.expr(f"{side} ? 9 : -9")}
     text = titled.encode(y="label:Q", text="title:N")
     return [
         titled.mark_rule(color="black", strokeWidth=0.8).encode(y2="label:Q"),

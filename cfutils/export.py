@@ -31,17 +31,13 @@ def save_embeddings(
     Args:
         path: where to, and how the two names begin: "out/books" gives out/books_vectors.tsv.
         embeddings: array [n, d], such as a model's `item_embeddings`.
-        frame: n rows in the same order, such as `data.items`; its columns are written, its index
-            is not.
+        frame: n rows in the same order, such as `data.items`, whose columns are written.
 
-    Returns:
-        The paths of the two files. They are replaced at once: there is never half a file, nor a new
-        one beside an old one.
-
-    Raises:
-        ValueError: if the rows don't match, a number is not finite, a row has nothing but blanks
-            (viewers would skip it), or a column `..._id` has a tab or line break in it.
-        FileNotFoundError: if the folder does not exist.
+    Returns: the paths of the two files. They are replaced at once: there is never half a file, nor
+    a new one beside an old one.
+    Raises: ValueError if the rows don't match, a number is not finite, a row has nothing but blanks
+    (viewers would skip it), or a column `..._id` has a tab or line break in it; FileNotFoundError
+    without the folder.
     """
     path = pathlib.Path(path).expanduser()
     if not path.name or not path.parent.is_dir():

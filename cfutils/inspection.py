@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy.sparse
 import scipy.stats
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import pdist
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
@@ -21,17 +21,11 @@ _MIN_GROUP = 3  # a rank correlation of two values is always 1 or -1
 
 
 def nearest_items(
-    item_embeddings: npt.ArrayLike, k: int = 10, *, measure: str = "cosine"
+    item_embeddings: ArrayLike, k: int = 10, *, measure: str = "cosine"
 ) -> np.ndarray:
-    """Finds the k nearest items of every item, itself left out.
+    """Finds the k < M nearest items of every item, itself left out: rows [M, k], nearest first.
 
-    Args:
-        item_embeddings: array [M, d].
-        k: how many, below M.
-        measure: as for `cfutils.scores.compute_scores`.
-
-    Returns:
-        Rows of items [M, k], nearest first.
+    Takes an array [M, d]; `measure` as for `compute_scores`.
     """
     items = np.asarray(item_embeddings)
     if _checks.positive_integer("k", k) >= len(items):
@@ -41,7 +35,7 @@ def nearest_items(
 
 
 def genre_lift(
-    nearest: npt.ArrayLike, genres: pd.DataFrame, *, num_permutations: int = 1000, seed: int = 0
+    nearest: ArrayLike, genres: pd.DataFrame, *, num_permutations: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Compares how often neighbours share a genre with how often random items do.
 
@@ -50,24 +44,18 @@ def genre_lift(
       agreement = share of the n k neighbours of g's items that are of g as well,
       chance = (n - 1) / (M - 1),   lift = agreement / chance.
 
-    The p-value is that of a permutation test: the genres are dealt anew to the items, all genres
-    of an item together, P times, and p = (1 + how often the agreement is as high) / (P + 1).
+    The p-value is that of a permutation test: the genres are dealt anew to the items, all genres of
+    an item together, P = `num_permutations` times, and p = (1 + how often the agreement is as
+    high) / (P + 1).
 
     Args:
         nearest: rows of items [M, k], as from `nearest_items`.
         genres: frame of 0 and 1, a row per item and a column per genre: `data.genre_table()`.
-        num_permutations: P.
-        seed: of the permutations.
 
-    Returns:
-        A frame by `genre`: `num_items`, `agreement`, `chance`, `lift`, `p_value`; NaN for a genre
-        of fewer than two items. The first row "any" is about neighbours that share at least one
-        genre with the item. With 19 genres, one p-value of about 0.05 is to be expected where
-        there is nothing.
-
-    Raises:
-        ValueError: if the shapes differ, a row is out of range, or an indicator is not 0 or 1.
-
+    Returns: a frame by `genre`: `num_items`, `agreement`, `chance`, `lift`, `p_value`; NaN for a
+    genre of fewer than two items. The first row "any" is about neighbours that share at least one
+    genre with the item. Of 19 genres about one has p <= 0.05 where there is nothing.
+    Raises: ValueError if the shapes differ, a row is out of range, or an indicator is not 0 or 1.
     Source: Phipson and Smyth, Permutation p-values should never be zero, 2010 (the added 1).
     """
     nearest, table = np.asarray(nearest), genres.to_numpy()
@@ -92,21 +80,16 @@ def genre_lift(
     pairs = of_kind @ share @ of_kind - of_kind[np.diag(share)].sum()  # none with itself
     chance[0] = pairs / (count * (count - 1))
     agreement = observed / np.where(sizes > 0, sizes * nearest.shape[1], np.nan)
-    frame = pd.DataFrame(
-        {
-            "num_items": sizes.astype("int64"),
-            "agreement": agreement,
-            "chance": chance,
-            "lift": agreement / np.where(chance > 0, chance, np.nan),
-            "p_value": (1 + as_high) / (1 + num_permutations),
-        },
-        index=pd.Index(["any", *genres.columns], name="genre"),
-    )
+    lift = agreement / np.where(chance > 0, chance, np.nan)
+    shares = {"agreement": agreement, "chance": chance, "lift": lift}
+    index = pd.Index(["any", *genres.columns], name="genre")
+    frame = pd.DataFrame({"num_items": sizes.astype("int64"), **shares}, index)
+    frame["p_value"] = (1 + as_high) / (1 + num_permutations)
     frame.loc[frame["num_items"] < 2, "agreement":] = np.nan
     return frame
 
 
-def norm_popularity(item_embeddings: npt.ArrayLike, popularity: npt.ArrayLike) -> float:
+def norm_popularity(item_embeddings: ArrayLike, popularity: ArrayLike) -> float:
     """Measures whether popular items have long embeddings: Spearman of |V_j| and popularity.
 
     Takes arrays [M, d] and [M]. From -1 to 1; NaN if one of the two is the same everywhere.
@@ -114,22 +97,15 @@ def norm_popularity(item_embeddings: npt.ArrayLike, popularity: npt.ArrayLike) -
     return _spearman(np.linalg.norm(item_embeddings, axis=1), popularity)
 
 
-def norm_persistence(
-    initial: npt.ArrayLike, final: npt.ArrayLike, popularity: npt.ArrayLike
-) -> pd.DataFrame:
+def norm_persistence(initial: ArrayLike, final: ArrayLike, popularity: ArrayLike) -> pd.DataFrame:
     """Measures, by popularity, how much of the initial norms is left after training.
 
-    Args:
-        initial, final: item embeddings [M, d] before and after training.
-        popularity: array [M], the number of training ratings.
+    Takes item embeddings [M, d] before and after, and the number of training ratings [M].
 
-    Returns:
-        A frame by `popularity` (text such as "5-19"): `num_items`, `spearman` of initial and final
-        norm, `initial_norm` and `final_norm`, medians. NaN where a bucket is too small, or all
-        norms in it are the same.
-
-    Raises:
-        ValueError: if lengths differ, or a popularity is negative or missing.
+    Returns: a frame by `popularity` (text such as "5-19"): `num_items`, `spearman` of initial and
+    final norm, `initial_norm` and `final_norm`, medians. NaN where a bucket is too small, or all
+    norms in it are the same.
+    Raises: ValueError if lengths differ, or a popularity is negative or missing.
     """
     popularity = np.asarray(popularity)
     if not np.shape(initial) == np.shape(final) == (len(popularity), np.shape(final)[-1]):
@@ -144,44 +120,34 @@ def norm_persistence(
     )
     buckets = pd.cut(popularity, [*_BUCKETS.values(), np.inf], right=False, labels=list(_BUCKETS))
     groups = norms.groupby(buckets, observed=False)
-    return pd.DataFrame(
-        {
-            "num_items": groups.size(),
-            "spearman": [_spearman(*norms[buckets == name].to_numpy().T) for name in _BUCKETS],
-            "initial_norm": groups["initial"].median(),
-            "final_norm": groups["final"].median(),
-        }
-    ).rename_axis("popularity")
+    frame = groups.size().to_frame("num_items")
+    frame["spearman"] = [_spearman(*norms[buckets == name].to_numpy().T) for name in _BUCKETS]
+    return frame.join(groups.median().add_suffix("_norm")).rename_axis("popularity")
 
 
 def folding(
-    user_embeddings: npt.ArrayLike,
-    item_embeddings: npt.ArrayLike,
+    user_embeddings: ArrayLike,
+    item_embeddings: ArrayLike,
     train: Dataset,
     *,
-    relatedness: float | tuple[npt.ArrayLike, npt.ArrayLike] = 0.0,
+    relatedness: float | tuple[ArrayLike, ArrayLike] = 0.0,
 ) -> pd.Series:
     """Measures spuriously high scores: how far those of unobserved pairs exceed relatedness.
 
       mean_excess = mean over the pairs (i, j) not in Omega of max(0, <U_i, V_j> - r_ij)
       share_above = share of those pairs with <U_i, V_j> > r_ij
 
-    r_ij says how likely user and item are to have to do with each other. Xin et al. estimate it
-    per pair, by a truncated SVD or weighted ALS, and average over all pairs; we leave the observed
-    ones out, whose scores are what was asked for. With one number r for all pairs, on the scale of
-    the ratings, this measures how much the model expects a good rating where nobody gave one.
+    r_ij says how related user and item are. Xin et al. estimate it, by a truncated SVD or weighted
+    ALS, and average over all pairs; we leave the observed ones out, whose scores are what was asked
+    for. One number r, on the scale of the ratings, stands for a good rating where nobody gave one.
 
     Args:
         user_embeddings, item_embeddings: U [N, d] and V [M, d].
         train: its ratings are Omega.
         relatedness: the number r, or a pair of arrays ([N, e], [M, e]) whose products are r_ij.
 
-    Returns:
-        A series `mean_excess`, `share_above`.
-
-    Raises:
-        ValueError: if a table is not one of the users or items of `train`, or all pairs are rated.
-
+    Returns: a series `mean_excess`, `share_above`.
+    Raises: ValueError if a table has other users or items than `train`, or all pairs are rated.
     Source: Xin et al., Folding: Why Good Models Sometimes Make Spurious Recommendations, 2017.
     """
     shape = train.num_users, train.num_items
@@ -209,16 +175,11 @@ def folding(
     return pd.Series({"mean_excess": excess / pairs, "share_above": above / pairs})
 
 
-def tsne_map(embeddings: npt.ArrayLike, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
-    """Lays embeddings out in two dimensions by t-SNE, from a random start.
+def tsne_map(embeddings: ArrayLike, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+    """Lays embeddings [M, d] out in two dimensions [M, 2] by t-SNE, from a random start.
 
-    Args:
-        embeddings: array [M, d].
-        perplexity: about how many neighbours of each point the map tries to keep near, below M.
-        seed: of the layout.
-
-    Returns:
-        Coordinates [M, 2]. They are the same on one machine, not on every machine.
+    `perplexity`, below M, is about how many neighbours of each point the map tries to keep near.
+    The coordinates are the same on one machine, not on every machine.
 
     Source: van der Maaten and Hinton, Visualizing Data using t-SNE, 2008; scikit-learn.
     Cost: a few seconds for thousands of points.
@@ -232,30 +193,23 @@ def tsne_map(embeddings: npt.ArrayLike, *, perplexity: float = 30.0, seed: int =
 
 
 def map_quality(
-    embeddings: npt.ArrayLike,
-    coordinates: npt.ArrayLike,
+    embeddings: ArrayLike,
+    coordinates: ArrayLike,
     *,
     num_neighbors: int = 10,
     metric: str = "euclidean",
 ) -> pd.Series:
-    """Measures what a map keeps of the embeddings' neighbourhoods and distances.
+    """Measures what a map keeps of the embeddings' neighbourhoods and distances, as a series.
 
       trustworthiness: 1 if the nearest neighbours on the map are near in the embedding space; a
           false neighbour costs by how far down the embedding space ranks it; 0.5 is about chance
       distance_correlation: Spearman of the distances of all pairs, before and after
 
-    Args:
-        embeddings: array [M, d].
-        coordinates: array [M, 2], the map.
-        num_neighbors: neighbours that trustworthiness looks at, less than M / 2.
-        metric: of distances between embeddings, "euclidean" or "cosine"; on the map they are
-            Euclidean.
-
-    Returns:
-        A series `trustworthiness`, `distance_correlation`.
+    Takes arrays [M, d] and [M, 2]; trustworthiness looks at `num_neighbors` < M / 2. `metric` is
+    that of the embeddings, "euclidean" or "cosine"; on the map distances are Euclidean.
 
     Source: Venna and Kaski, Neighborhood Preservation in Nonlinear Projection Methods, 2001.
-    Cost: O(M^2 (d + log M)) time and O(M^2) memory: for maps, so for thousands of points.
+    Cost: O(M^2 (d + log M)) time, O(M^2) memory: for thousands of points.
     """
     embeddings, coordinates = np.asarray(embeddings), np.asarray(coordinates)
     if len(embeddings) != len(coordinates) or not 0 < num_neighbors < len(embeddings) / 2:
@@ -283,7 +237,7 @@ def _check_neighbours(nearest: np.ndarray, table: np.ndarray) -> None:
             raise ValueError(f"{name} should hold {rule}. Received: {values[bad][0]}")
 
 
-def _spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+def _spearman(first: ArrayLike, second: ArrayLike) -> float:
     first, second = np.asarray(first), np.asarray(second)
     if len(first) < _MIN_GROUP or np.ptp(first) == 0 or np.ptp(second) == 0:
         return np.nan

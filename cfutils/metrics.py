@@ -33,27 +33,18 @@ def rank_candidates(
     items are popular, so an order by row would reward a model that knows nothing.
 
     Args:
-        scores: a model or a pair of arrays (user embeddings [N, d], item embeddings [M, d]) whose
-            dot products are the scores: the way for large data. Or an array [N, M], or a function
-            that takes an array of n rows of users and returns their scores [n, M], called with
-            blocks of users. Higher is better; an item with score -inf is never listed.
-        train: what is left out.
+        scores: for large data a model or a pair of arrays [N, d], [M, d], whose dot products are
+            the scores. Or an array [N, M], or a function from an array of n users' rows, a block
+            of all, to their scores [n, M]. Higher is better; what has score -inf is never listed.
         user_nums: array [n] of the users to rank for; None for all.
-        k: length of a list.
-        seed: of the order among equal scores.
         progress: whether to show a bar on standard error; None if that is a terminal.
 
-    Returns:
-        Rows of items [n, k], best first; -1 where a user has fewer than k candidates.
-
-    Raises:
-        ValueError: if a score is NaN, the scores have the wrong shape, or a user is out of range.
-
-    Cost: O(n M) time, and d times that from embeddings; memory O(n k + ratings) and a block of
-    scores: 16 MiB, or one row if that is more (from embeddings see `scores.top_k`).
+    Returns: rows of items [n, k], best first; -1 where a user has fewer than k candidates.
+    Raises: ValueError if a score is NaN, the scores' shape is wrong, or a user is out of range.
+    Cost: O(n M) time, d times that from embeddings; 16 MiB beside the result (see `top_k`).
     """
     k = _checks.positive_integer("k", k)
-    _check_datasets(train=train)
+    _check_dataset("train", train)
     users = _user_nums(user_nums, train.num_users)
     num_items = train.num_items
     seen = train.interactions()[users]
@@ -103,29 +94,23 @@ def ranking_metrics(
 
     Args:
         scores, k, progress: as for `rank_candidates`.
-        train: never candidates.
-        test: other ratings by the same users of the same items.
-        relevant_rating: the lowest rating that counts as relevant.
+        train, test: two parts of the ratings of the same users and items.
 
-    Returns:
-        A frame with one row per user with a relevant item, by `user_num`: `num_relevant`, `recall`,
-        `ndcg`, `precision`. A model's figure is the mean over users.
-
-    Raises:
-        ValueError: if `train` and `test` have other users or items, or a rating in common, if
-            nothing is relevant, or as `rank_candidates`.
-
+    Returns: a frame with one row per user with a relevant item, by `user_num`: `num_relevant`,
+    `recall`, `ndcg`, `precision`. A model's figure is the mean over users.
+    Raises: ValueError if `train` and `test` have other users or items, or a rating in common, if
+    nothing is relevant, or as `rank_candidates`.
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation, 2002 (binary gains).
     """
-    k = _checks.positive_integer("k", k)
-    relevant, users, num_relevant = _relevant(train, test, relevant_rating)
+    relevant, frame = _relevant(train, test, relevant_rating)
+    users, num_relevant = frame.index.to_numpy(), frame["num_relevant"].to_numpy()
     ranked = rank_candidates(scores, train, users, k=k, progress=progress)
     rows = np.repeat(users[:, None], k, axis=1)
     hits = relevant[rows.ravel(), ranked.ravel()].reshape(ranked.shape) & (ranked >= 0)
     discounts = 1 / np.log2(np.arange(k) + 2)
     ideal = np.cumsum(discounts)[np.minimum(num_relevant, k) - 1]
-    recall, precision = hits.sum(axis=1) / num_relevant, hits.mean(axis=1)
-    return _by_user(users, num_relevant, recall, hits @ discounts / ideal, precision)
+    recall, ndcg = hits.sum(axis=1) / num_relevant, hits @ discounts / ideal
+    return frame.assign(recall=recall, ndcg=ndcg, precision=hits.mean(axis=1))
 
 
 def chance_metrics(
@@ -137,33 +122,30 @@ def chance_metrics(
     probability R/C. Arguments and result are those of `ranking_metrics`.
     """
     k = _checks.positive_integer("k", k)
-    _, users, num_relevant = _relevant(train, test, relevant_rating)
+    _, frame = _relevant(train, test, relevant_rating)
+    num_relevant = frame["num_relevant"].to_numpy()
     known = np.bincount(train.ratings["user_num"], minlength=train.num_users)
-    candidates = train.num_items - known[users]
-    positions = np.minimum(k, candidates)
+    candidates = train.num_items - known[frame.index]
+    positions, hit = np.minimum(k, candidates), num_relevant / candidates
     discounts = np.cumsum(1 / np.log2(np.arange(k) + 2))
-    hit = num_relevant / candidates
     ndcg = hit * discounts[positions - 1] / discounts[np.minimum(num_relevant, k) - 1]
-    return _by_user(users, num_relevant, positions / candidates, ndcg, hit * positions / k)
+    return frame.assign(recall=positions / candidates, ndcg=ndcg, precision=hit * positions / k)
 
 
 def list_metrics(ranked: npt.ArrayLike, popularity: npt.ArrayLike) -> pd.Series:
     """Describes which items lists recommend: how popular, how many different, how evenly.
+
+    Returns a series:
 
       median_popularity: median of `popularity` over all places of all lists
       coverage: share of the M items that stand in at least one list
       gini: sum_i (2i - M - 1) x_i / (M sum_i x_i) for x the number of lists each item stands in,
             in ascending order, i = 1..M; 0 if all items are recommended alike, 1 - 1/M if one is
 
-    Args:
-        ranked: rows of items [n, k] as from `rank_candidates` or `top_k`; -1 for an empty place.
-        popularity: array [M], such as the number of training ratings of each item.
+    Takes rows of items [n, k] as from `rank_candidates` or `top_k`, -1 for an empty place, and an
+    array [M] such as the number of training ratings of each item.
 
-    Returns:
-        A series `median_popularity`, `coverage`, `gini`.
-
-    Raises:
-        ValueError: if a row is not in -1..M-1, or all places are empty.
+    Raises: ValueError if a row is not in -1..M-1, or all places are empty.
     """
     ranked, popularity = np.asarray(ranked), np.asarray(popularity)
     num_items = len(popularity)
@@ -175,13 +157,9 @@ def list_metrics(ranked: npt.ArrayLike, popularity: npt.ArrayLike) -> pd.Series:
         raise ValueError("ranked should hold an item at least. Received: only empty places")
     counts = np.sort(np.bincount(rows, minlength=num_items))
     weights = 2 * np.arange(1, num_items + 1) - num_items - 1
-    return pd.Series(
-        {
-            "median_popularity": float(np.median(popularity[rows])),
-            "coverage": float(np.mean(counts > 0)),
-            "gini": float(weights @ counts / (num_items * counts.sum())),
-        }
-    )
+    gini = weights @ counts / (num_items * counts.sum())
+    median, coverage = np.median(popularity[rows]), np.mean(counts > 0)
+    return pd.Series({"median_popularity": median, "coverage": coverage, "gini": gini}, dtype=float)
 
 
 def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
@@ -192,11 +170,8 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
             the differences on the same splits.
         confidence: probability that such intervals cover the true mean.
 
-    Returns:
-        A series with `mean`, `low`, `high` and `n`.
-
-    Raises:
-        ValueError: if there are fewer than two values, or one is not finite.
+    Returns: a series with `mean`, `low`, `high` and `n`.
+    Raises: ValueError if there are fewer than two values, or one is not finite.
     """
     try:
         numbers = np.asarray(values, dtype="float64")
@@ -212,34 +187,27 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
 def verdict(differences: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     """Reads from repetitions whether a quantity that a claim says is positive is so.
 
-    Args:
-        differences, confidence: as for `mean_interval`; positive where the claim holds.
-
-    Returns:
-        The series of `mean_interval` with `verdict` added: "holds" if the whole interval is above
-        0, "does not hold" if it is below, else "undecided".
+    Returns the series of `mean_interval`, which has the same arguments, with `verdict` added:
+    "holds" if the whole interval is above 0, "does not hold" if it is below, else "undecided".
     """
     interval = mean_interval(differences, confidence)
-    reading = (
-        "holds" if interval["low"] > 0 else "does not hold" if interval["high"] < 0 else "undecided"
-    )
+    reading = "does not hold" if interval["high"] < 0 else "undecided"
+    reading = "holds" if interval["low"] > 0 else reading
     return pd.Series({**interval, "n": int(interval["n"]), "verdict": reading})
 
 
-def _check_datasets(**parts: Any) -> None:
-    for name, part in parts.items():
-        if not isinstance(part, Dataset):
-            raise ValueError(
-                f"{name} should be a Dataset. Received: {type(part).__name__}. Take a part of "
-                "data.split(seed=...), or dataclasses.replace(data, ratings=frame)."
-            )
+def _check_dataset(name: str, part: Any) -> None:
+    if not isinstance(part, Dataset):
+        raise ValueError(
+            f"{name} should be a Dataset. Received: {type(part).__name__}. Take a part of "
+            "data.split(seed=...), or dataclasses.replace(data, ratings=frame)."
+        )
 
 
 def _user_nums(user_nums: npt.ArrayLike | None, num_users: int) -> np.ndarray:
     users = np.arange(num_users) if user_nums is None else np.asarray(user_nums)
-    wrong = users
-    if users.ndim == 1 and users.dtype.kind in "iu":
-        wrong = users[(users < 0) | (users >= num_users)]
+    rows = users.ndim == 1 and users.dtype.kind in "iu"
+    wrong = users[(users < 0) | (users >= num_users)] if rows else users
     if wrong.size:
         raise ValueError(
             f"user_nums should be a list of rows of train.users, 0..{num_users - 1}. Received: "
@@ -259,9 +227,10 @@ def _table(scores: npt.ArrayLike, shape: tuple[int, int]) -> np.ndarray:
 
 def _relevant(
     train: Dataset, test: Dataset, relevant_rating: float
-) -> tuple[scipy.sparse.csr_array, np.ndarray, np.ndarray]:
-    """Where the relevant test ratings are, [N, M]; the users who have any, and how many."""
-    _check_datasets(train=train, test=test)
+) -> tuple[scipy.sparse.csr_array, pd.DataFrame]:
+    """Where the relevant test ratings are, [N, M], and the users who have any: `num_relevant`."""
+    _check_dataset("train", train)
+    _check_dataset("test", test)
     for kind in ("user", "item"):
         known, ids = (getattr(data, f"{kind}s")[f"{kind}_id"].tolist() for data in (train, test))
         if ids != known:
@@ -290,10 +259,5 @@ def _relevant(
     numbers = np.bincount(places[0])
     shape = test.num_users, test.num_items
     matrix = scipy.sparse.csr_array((np.ones(len(places[0]), bool), places), shape)
-    return matrix, np.flatnonzero(numbers), numbers[numbers > 0]
-
-
-def _by_user(users: np.ndarray, *columns: np.ndarray) -> pd.DataFrame:
-    names = ("num_relevant", "recall", "ndcg", "precision")
-    frame = dict(zip(names, columns, strict=True))
-    return pd.DataFrame(frame, index=pd.Index(users, name="user_num"))
+    by_user = pd.Index(np.flatnonzero(numbers), name="user_num")
+    return matrix, pd.DataFrame({"num_relevant": numbers[numbers > 0]}, by_user)

@@ -30,10 +30,8 @@ def read_own_ratings(path: str | os.PathLike, data: Dataset) -> dict[int | str, 
 
     It is a JSON list of objects with `item_id`, `title` and `rating`.
 
-    Raises:
-        ValueError: if it is not, an item is not in `data` or has another title there or stands
-            twice, or a rating is out of the range of `data.ratings`.
-        FileNotFoundError: if there is no such file.
+    Raises: ValueError if it is not, an item is not in `data` or has another title there or stands
+    twice, or a rating is out of the range of `data.ratings`; FileNotFoundError without a file.
     """
     path = pathlib.Path(path).expanduser()
     titles, found = _titles(data), {}
@@ -64,10 +62,8 @@ class RatingPanel(ipywidgets.VBox):
     alone: the panel says so, and keeps ratings in memory until the file is moved away.
 
     Args:
-        model: a trained model, as for `recommend`.
-        data: as for `recommend`.
+        model, data, k: as for `recommend`.
         path: the file of the ratings, see `read_own_ratings`; its folder has to exist.
-        k: number of recommendations.
 
     Attributes:
         recommendations: the frame of `recommend`, None without ratings.
@@ -98,17 +94,14 @@ class RatingPanel(ipywidgets.VBox):
         if len(values) > 10:
             values = np.linspace(values[0], values[-1], 10).round(2).clip(values[0], values[-1])
         self._matches = [_Match(self, values.tolist()) for _ in range(self.MATCHES)]
-        headings = [
-            ipywidgets.HTML(_text(text, "font-size:14px;font-weight:bold"))
-            for text in ("Your ratings", "Recommended for you")
-        ]
-        left = ipywidgets.VBox(
-            [self._search, *self._matches, self._hint, headings[0], self._own],
-            layout={"width": "500px", "flex": "0 0 auto"},
+        bold = "font-size:14px;font-weight:bold"
+        own, best = (
+            ipywidgets.HTML(_text(text, bold)) for text in ("Your ratings", "Recommended for you")
         )
-        right = ipywidgets.VBox(
-            [headings[1], self._list], layout={"flex": "1 1 380px", "min_width": "380px"}
-        )
+        parts = [self._search, *self._matches, self._hint, own, self._own]
+        left = ipywidgets.VBox(parts, layout={"width": "500px", "flex": "0 0 auto"})
+        across = {"flex": "1 1 380px", "min_width": "380px"}
+        right = ipywidgets.VBox([best, self._list], layout=across)
         wrapped = {"flex_flow": "row wrap", "grid_gap": "24px"}
         super().__init__([ipywidgets.HBox([left, right], layout=wrapped), self._status])
         self.add_class("cfutils-panel")
@@ -176,8 +169,7 @@ class RatingPanel(ipywidgets.VBox):
         self.recommendations, self._list.value = None, _text("Rate a title to begin.", _FAINT)
         if self._ratings:
             try:
-                with warnings.catch_warnings(record=True) as told:
-                    warnings.simplefilter("always")
+                with warnings.catch_warnings(record=True, action="always") as told:
                     frame = recommend(self._model, self._data, ratings=self._ratings, k=self._k)
                 notes = [_text(each.message, _FAINT) for each in told]
                 self.recommendations, self._list.value = frame, _table(frame) + "".join(notes)

@@ -1,7 +1,4 @@
-"""Lists for people: recommendations and neighbours, by the ids and titles of the table.
-
-Ids and titles become rows once, in `cfutils.ids`; everything after that is array code.
-"""
+"""Lists for people: recommendations and neighbours, by the ids and titles of the table."""
 
 from __future__ import annotations
 
@@ -43,24 +40,19 @@ def recommend(
     Args:
         model: a trained model, or a pair of arrays [N, d], [M, d]. Items that it lacks are left
             out, with a warning.
-        data: holds the users and their ratings.
         user: an id of `data.users`.
-        ratings: {id or title: rating} of somebody new, in the place of `user`. Case, year and
-            article of a title may be left out where one item fits.
-        k: length of the list.
+        ratings: {id or title: rating} of somebody new, in the place of `user`. A title's case, year
+            and article may be left out where one item fits.
         measure, alpha: as for `cfutils.compute_scores`.
         rated: "exclude" leaves rated items out, "mark" adds the column `rating`.
 
-    Returns:
-        A frame, best first, by `rank` 1..k: `item_id`, `title`, `genres` (text) and `year` where
-        the data has them, `num_ratings`, `score`; marked, `rating`, NaN where there is none; with
-        `ratings`, `because`: the title of the own rating that adds most to the score, missing where
-        none raises it. Fewer rows where fewer items remain.
-
-    Raises:
-        ValueError: if an option is wrong, the model is untrained, the user is unknown or has no
-            ratings to fold in, or a rating is out of the range of `data.ratings`.
-        LookupError: if an item is unknown; the message lists the closest titles.
+    Returns: a frame, best first, by `rank` 1..k, shorter where fewer items remain: `item_id`,
+    `title`, `genres` (text) and `year` where the data has them, `num_ratings`, `score`; marked,
+    `rating`, NaN where there is none; with `ratings`, `because`: the title of the own rating that
+    adds most to the score, missing where none raises it.
+    Raises: ValueError if an option is wrong, the model is untrained, the user is unknown or has no
+    ratings to fold in, or a rating is out of the range of `data.ratings`; LookupError if an item is
+    unknown, with the closest titles.
     """
     if rated not in ("exclude", "mark"):
         raise ValueError(f"rated should be 'exclude' or 'mark'. Received: {rated!r}.")
@@ -113,21 +105,15 @@ def neighbours(
     """Lists the k items nearest to an item, itself left out.
 
     Args:
-        model: as for `recommend`.
-        data: where the item is found.
+        model, data, k, measure, alpha: as for `recommend`.
         item: an id, a title, or part of a title, of which the most rated match is taken. A number
             has to be an id or a whole title.
-        k: length of the list.
-        measure, alpha: as for `cfutils.compute_scores`.
 
-    Returns:
-        A frame as that of `recommend`. The heading of its columns says which item was taken and how
-        many other titles hold the text; `frame.attrs` has its `item_id` and all `other_matches`, a
-        dict of titles by item id.
-
-    Raises:
-        LookupError: if nothing matches; the message names the closest titles.
-        ValueError: if an option is wrong, the model is untrained, or the item is not in it.
+    Returns: a frame as that of `recommend`. The heading of its columns says which item was taken
+    and how many other titles hold the text; `frame.attrs` has its `item_id` and all
+    `other_matches`, a dict of titles by item id.
+    Raises: LookupError if nothing matches, with the closest titles; ValueError if an option is
+    wrong, the model is untrained, or the item is not in it.
     """
     _, items, rows = _aligned(model, data)
     item_num, others = _matched(data, item)
@@ -138,8 +124,7 @@ def neighbours(
             "have it."
         )
     scores = compute_scores(items[item_num], items, measure, alpha=alpha)
-    scores[rows.items < 0] = -np.inf
-    scores[item_num] = -np.inf
+    scores[(rows.items < 0) | (np.arange(len(items)) == item_num)] = -np.inf
     _, frame = _best(data, scores, k)
     (item_id,) = data.items["item_id"].iloc[[item_num]].tolist()
     frame.attrs = {"item_id": item_id, "other_matches": others}
@@ -150,12 +135,10 @@ def neighbours(
 def embeddings(model: Any, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """The embeddings U [N, d] and V [M, d] of all users and items of the data, in its order.
 
-    Args:
-        model: as for `recommend`. One without a table of users folds them in from `data.ratings`.
-        data: has items, and, where the model has a table of them, users of the model only.
+    A model without a table of users folds them in from `data.ratings`.
 
-    Raises:
-        ValueError: if the model is untrained, or a user or an item of the data is not in it.
+    Raises: ValueError if the model is untrained, or an item of the data, or a user where it has a
+    table of them, is not in it.
     """
     users, items = _tables(model)
     rows = align(model, data)
@@ -245,7 +228,7 @@ def _folded(model, places, ratings, given):
 
 def _best(data, scores, k):
     """Rows of the k best items, and the frame that lists them by rank."""
-    best = best_columns(scores[None], _checks.positive_integer("k", k))[0]
+    (best,) = best_columns(scores[None], _checks.positive_integer("k", k))
     best = best[best >= 0]
     frame = describe(data, best).assign(score=scores[best])
     return best, frame.set_index(pd.RangeIndex(1, len(best) + 1, name="rank"))
@@ -260,9 +243,7 @@ def _matched(data, item):
             raise
         item_num = find_item(data, item).index[0]
     if isinstance(item, str):
-        with contextlib.suppress(LookupError):
-            fits = find_item(data, item)
-            if item_num in fits.index:
-                fits = fits.drop(item_num)
-                return item_num, dict(zip(fits["item_id"].tolist(), fits["title"], strict=True))
+        with contextlib.suppress(LookupError):  # an id is in no title, or in those of others
+            fits = find_item(data, item).drop(item_num)
+            return item_num, dict(zip(fits["item_id"].tolist(), fits["title"], strict=True))
     return item_num, {}

@@ -44,11 +44,8 @@ def compute_scores(
         measure: "dot" or "cosine".
         alpha: power of the item's norm to divide by, 0 or more; with "dot" only.
 
-    Returns:
-        Float32 array [n, num_items], or [num_items] for one query.
-
-    Raises:
-        ValueError: if a shape, the measure or alpha is wrong, or the scores would not be finite.
+    Returns: float32 array [n, num_items], or [num_items] for one query.
+    Raises: ValueError if a shape, the measure or alpha is wrong, or scores would not be finite.
     """
     queries = np.asarray(queries)
     single = queries.ndim == 1
@@ -72,20 +69,14 @@ def top_k(
     Equal scores stand in the order of the items; `metrics.rank_candidates` draws their order.
 
     Args:
-        queries: [n, d].
-        item_embeddings: [num_items, d].
+        queries, item_embeddings, measure, alpha: as for `compute_scores`, queries [n, d].
         k: length of a list.
-        measure, alpha: as for `compute_scores`.
         exclude: SciPy sparse matrix [n, num_items]; its stored entries are left out.
         progress: whether to show a bar on standard error; None if that is a terminal.
 
-    Returns:
-        `(items [n, k], scores [n, k])`, row numbers of items and float32, best first; -1 and NaN
-        where fewer than k items remain.
-
-    Raises:
-        ValueError: as for `compute_scores`, or if k or `exclude` is wrong.
-
+    Returns: `(items [n, k], scores [n, k])`, row numbers of items and float32, best first; -1 and
+    NaN where fewer than k items remain.
+    Raises: ValueError as for `compute_scores`, or if k or `exclude` is wrong.
     Cost: O(n num_items d) time, in threads; beyond inputs and result a float32 copy of the
     embeddings and about 6 MiB for each of up to 8 threads.
     """
@@ -141,11 +132,10 @@ def top_k(
 
 
 def best_columns(scores: np.ndarray, k: int, *, above: np.ndarray | None = None) -> np.ndarray:
-    """Finds the columns of the k highest values in each row of an array [n, m] without NaN.
+    """Finds the columns [n, k] of the k highest values in each row of an array [n, m] without NaN.
 
-    Returns:
-        Columns [n, k], highest value first and equal values in the order of the columns; -1 where
-        fewer than k values are higher than -inf, or than `above`, an array [n, 1].
+    The highest come first, equal values in the order of the columns; -1 where fewer than k values
+    are higher than -inf, or than `above`, an array [n, 1].
     """
     num_rows, num_columns = scores.shape
     found = np.full((num_rows, k), -1)
@@ -155,9 +145,8 @@ def best_columns(scores: np.ndarray, k: int, *, above: np.ndarray | None = None)
     many = 4 * num_rows * wanted
     candidates = None if above is None else scores > above
     if candidates is None or np.count_nonzero(candidates) > many:
-        # Column j is in group j % width. Each of the k highest maxima of groups is a value of its
-        # own, so the k-th highest value is no lower than the lowest of them, and few values are as
-        # high: a comparison per value in the place of a selection among all.
+        # Column j is in group j % width. The k-th highest value is no lower than the k-th highest
+        # maximum of a group, and few are as high: a comparison of each in the place of a selection.
         width = max(_GROUPS, 4 * wanted)
         maxima = scores
         if num_columns >= 2 * width:
@@ -188,17 +177,16 @@ def _prepare(queries, item_embeddings, measure, alpha):
             f"alpha should be None with measure={measure!r}. Received: {alpha!r}. "
             "It is for measure='dot'."
         )
-    power = 1.0 if measure == "cosine" else _checks.finite("alpha", 0 if alpha is None else alpha)
+    cosine = measure == "cosine"
+    power = 1.0 if cosine else _checks.finite("alpha", 0 if alpha is None else alpha)
     queries, items = _matrix("queries", queries), _matrix("item_embeddings", item_embeddings)
     if queries.shape[1] != items.shape[1]:
         raise ValueError(
             f"queries should have as many columns as item_embeddings, {items.shape[1]}. "
             f"Received: {queries.shape[1]}."
         )
-    if power:
-        items = _divided(items, power)
-    if measure == "cosine":
-        queries = _divided(queries, 1.0)
+    items = _divided(items, power) if power else items
+    queries = _divided(queries, 1.0) if cosine else queries
     # Cauchy and Schwarz: no score can be larger than this.
     highest = [_norms(vectors).max(initial=0) for vectors in (queries, items)]
     if not highest[0] * highest[1] < 1e38:

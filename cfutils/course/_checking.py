@@ -1,8 +1,4 @@
-"""The engine under the exercises: it tries an answer on cases and says what is wrong with it.
-
-An exercise is a table under `@exercise`: a function from a case to the right answer and a dict
-{what to say: wrong answer}.
-"""
+"""The engine under the exercises: it tries an answer on cases and says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -51,7 +47,7 @@ def exercise(
     read: Callable[[Any, np.ndarray], np.ndarray] = read_array,
     also: Callable[[Any], str | None] = lambda function: None,
 ) -> Callable[[Table], Callable[[Any], Result]]:
-    """Make a check of a table.
+    """A decorator that makes a check, from an answer to a `Result`, of a table.
 
     The table is a function from a case to the right answer, a number or an array, and a dict
     {what to say: wrong answer}. What is said is the first that fits an answer on all cases of a
@@ -65,9 +61,6 @@ def exercise(
         given: From a case to the arguments of the answer; the case by default.
         read: From what a function returns, and the right answer, to an array.
         also: From a function whose results are right to what else is wrong with it, or None.
-
-    Returns:
-        A decorator; it makes a function from an answer to a `Result`.
     """
 
     def decorate(table: Table) -> Callable[[Any], Result]:
@@ -140,23 +133,18 @@ def call(function: Any, *arguments: Any) -> Any:
     """What a function answers; `NotYet` if it is none, stops with an error or answers nothing."""
     if callable(function):
         try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
                 function = function(*arguments)
         except (Exception, SystemExit) as error:
             line = (str(error).strip().splitlines() or [""])[0]
             line = line if len(line) <= 150 else f"{line[:150]} ..."
             raise NotYet(f"your function stopped with {type(error).__name__}: {line}") from None
     elif function is not None and function is not ...:
-        raise NotYet(
-            f"a function is checked here, and you passed {kind(function)}. Pass the function's "
-            "name, without parentheses."
-        )
+        text = f"a function is checked here, and you passed {kind(function)}. "
+        raise NotYet(f"{text}Pass the function's name, without parentheses.")
     if function is None or function is ...:
-        raise NotYet(
-            "your function returns nothing. Write it in the place of the dots, and end it with "
-            "`return`."
-        )
+        text = "your function returns nothing. Write it in the place of the dots, and end it with "
+        raise NotYet(f"{text}`return`.")
     return function
 
 

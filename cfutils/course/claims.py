@@ -1,7 +1,5 @@
 """The claims of the course as data, and the rules that read figures as verdicts.
 
-`verdict("V3", dot=..., cosine=...)` takes what was measured, one figure per seed, and returns a row
-of the ledger: `claim`, `measure`, `figure` (means with their 95 % intervals), `seeds`, `verdict`.
 Nothing is measured here; the notebooks do that. A new claim is a new entry of `CLAIMS`.
 """
 
@@ -22,7 +20,6 @@ SIGMAS = {"init 0.5": 0.5, "init 0.05": 0.05}
 STARTS = {start: start for start in SIGMAS}
 MAPS = {"neighbourhoods": "trustworthiness", "distances": "distance_correlation"}
 TERMS = ("l2", "gravity", "both")
-VARIANTS = ("neither", *TERMS)
 SOLVERS = ("descent", "momentum", "Adam", "SGD", "ALS")
 MEMORY_MIB = 16 * 1024  # of an ordinary machine
 TOLERANCE = 0.02  # relative distance that still counts as "about"
@@ -30,18 +27,13 @@ KEEPS_UP = 2  # times the seconds of ALS
 
 
 def verdict(number: str, **figures: Any) -> pd.Series:
-    """What figures say of a claim.
+    """What figures say of a claim, as in `verdict("V3", dot=..., cosine=...)`.
 
-    Args:
-        number: Of the claim, such as "V3".
-        figures: By the names that the claim's `compare` has for them: one figure per seed, or a
-            dict (or frame) of such arrays by start, variant, solver or coefficient.
+    The figures have the names of the claim's `compare`: one per seed, or a dict (or frame) of such
+    arrays by start, variant, solver or coefficient. Returns a row of the ledger: `claim`,
+    `measure`, `figure` (means with their 95 % intervals), `seeds`, `verdict`.
 
-    Returns:
-        A row of the ledger.
-
-    Raises:
-        ValueError: If there is no such claim, or keys or lengths are not what it needs.
+    Raises: ValueError if there is no such claim, or keys or lengths are not what it needs.
     """
     if number not in CLAIMS:
         raise ValueError(f"number should be one of {', '.join(CLAIMS)}. Received: {number!r}")
@@ -77,9 +69,6 @@ def to_markdown(frame: pd.DataFrame) -> str:
     lines = [list(map(str, frame.columns)), ["---"] * frame.shape[1]]
     lines += [[str(value).replace("|", "\\|") for value in row] for row in frame.to_numpy()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-# Rules: from the readings of the parts ("holds", "does not hold", "undecided") to one -------------
 
 
 def _first(readings: dict[str, str]) -> str:
@@ -126,9 +115,6 @@ def _by_term(readings: dict[str, str]) -> str:
     return f"{verdict}; l2 alone lowers the test error" if lower else verdict
 
 
-# What is compared: arrays, positive where the claim holds, and words ------------------------------
-
-
 def _at(values: Any, key: Any) -> np.ndarray:
     if key not in values:
         raise ValueError(f"A figure should have the key {key!r}. Received: {list(values)}")
@@ -150,6 +136,10 @@ def _each(one: Any, other: Any, keys: dict[str, Any]) -> dict[str, Any]:
     return {part: _minus(_at(one, key), _at(other, key)) for part, key in keys.items()}
 
 
+def _over(one: Any, others: dict[str, Any]) -> dict[str, Any]:
+    return {part: _minus(one, other) for part, other in others.items()}
+
+
 def _growth(sizes: Any, full_mib: Any, gather_mib: Any, full_mib_at_scale: float) -> dict[str, Any]:
     """In words, for memory is measured and differs from run to run."""
     sizes, full, gather = (np.asarray(values, float) for values in (sizes, full_mib, gather_mib))
@@ -168,17 +158,14 @@ def _growth(sizes: Any, full_mib: Any, gather_mib: Any, full_mib_at_scale: float
 
 def _norms(mean_norms: Any, embedding_dim: int) -> dict[str, Any]:
     ratios = {s: _at(mean_norms, s) / (SIGMAS[s] * embedding_dim**0.5) for s in STARTS}
-    holds = all(np.abs(ratio - 1).max() < TOLERANCE for ratio in ratios.values())
-    return {**ratios, "holds": holds}
+    return ratios | {"holds": all(np.abs(r - 1).max() < TOLERANCE for r in ratios.values())}
 
 
 def _errors(train_mse: Any, test_mse: Any) -> dict[str, Any]:
-    sides = {"": train_mse, ", test": test_mse}
-    return {
-        f"{term}{side}": _minus(_at(mse, term), _at(mse, "neither"))
-        for side, mse in sides.items()
-        for term in TERMS
-    }
+    found: dict[str, Any] = {}
+    for side, mse in (("", train_mse), (", test", test_mse)):
+        found |= {f"{term}{side}": _minus(_at(mse, term), _at(mse, "neither")) for term in TERMS}
+    return found
 
 
 def _best_gravity(ndcg: Any, test_mse: Any) -> dict[str, Any]:
@@ -194,9 +181,8 @@ def _seconds(small: Any, large: Any) -> dict[str, Any]:
     holds = "ALS" in reached and any(small[name] < 10 for name in SOLVERS[:-1])
     only = "holds only for plain descent; another gradient method keeps up with ALS"
     text = f"{', '.join(reached) or 'none'}; {'yes' if keeps_up else 'no'}"
-    if holds and keeps_up and "descent" not in reached:
-        return {"text": text, "holds": only}
-    return {"text": text, "holds": holds and not keeps_up}
+    plain = holds and keeps_up and "descent" not in reached
+    return {"text": text, "holds": only if plain else holds and not keeps_up}
 
 
 def _along_alpha(alphas: Any, ndcg: Any, popularity: Any, coverage: Any) -> dict[str, Any]:
@@ -214,7 +200,7 @@ class Claim:
 
     text: str
     measure: str  # what is compared, in words; what `compare` returns may stand in braces
-    compare: Callable[..., dict[str, Any]]  # figures -> arrays, words, `holds` if no rule says it
+    compare: Callable[..., dict[str, Any]]  # figures -> arrays (above 0: holds), words, `holds`
     rule: Callable[[dict[str, str]], str] = _first  # reading of each array -> verdict
     figure: str = ""  # a template; without one, the intervals of all arrays
     digits: int = 3  # of the intervals
@@ -279,9 +265,7 @@ CLAIMS = {
     "V10": Claim(
         "with regularization the recommendations improve",
         "NDCG@10, both terms - neither; both terms - popularity",
-        lambda ndcg: {
-            base: _minus(_at(ndcg, "both"), _at(ndcg, base)) for base in ("neither", "popularity")
-        },
+        lambda ndcg: _over(_at(ndcg, "both"), {x: _at(ndcg, x) for x in ("neither", "popularity")}),
     ),
     "V11": Claim(
         "a good embedding must also learn low similarity",
@@ -306,10 +290,7 @@ CLAIMS = {
     "V14": Claim(
         "the softmax model predicts what a user has rated",
         "NDCG@10 for new users, softmax - popularity; softmax - EASE",
-        lambda softmax, popularity, ease: {
-            "popularity": _minus(softmax, popularity),
-            "EASE": _minus(softmax, ease),
-        },
+        lambda softmax, popularity, ease: _over(softmax, {"popularity": popularity, "EASE": ease}),
     ),
     "V15": Claim(
         "one table of movies serves as input and output",

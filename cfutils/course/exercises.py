@@ -7,8 +7,8 @@ whether it is right and, where it is not, what is likely to be wrong:
     Not yet: you add up the squared scores; divide by the number of pairs, N M.
 
 What is right is computed here with NumPy, apart from the code of the package. No answer makes a
-check raise, whether it is wrong, half done or stops with an error. To add an exercise, write a
-function from a case to the right answer and {what to say: wrong answer} under `@exercise`.
+check raise, whether it is wrong, half done or stops with an error. Everywhere A [N, M] are ratings,
+U [N, d] and V [M, d] embeddings of users and movies, tensors where nothing else is said.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ def _tensors(*values: Any) -> Case:
             return value
         seen = ~np.isnan(value)
         value = value.astype(np.int32 if value.dtype.kind == "i" else np.float32)
-        if seen.all():
-            return tf.constant(value)
-        return tf.SparseTensor(np.argwhere(seen), value[seen], value.shape)
+        sparse = np.argwhere(seen), value[seen], value.shape
+        return tf.constant(value) if seen.all() else tf.SparseTensor(*sparse)
 
     return tuple(map(tensor, values))
 
@@ -75,9 +74,7 @@ def _sums(seed: int, k: float, mu: float) -> Case:
     praise="few ratings stay close to the overall mean, many leave it, and none at all give mu.",
 )
 def shrunken_mean(total, n, k, mu):
-    """Check f(total, n, k, mu): from sums of ratings [M], their numbers [M], the strength k > 0 and
-    the overall mean mu to the shrunken means [M].
-    """
+    """Check f(total, n, k, mu): from arrays of sums and numbers of ratings to shrunk means [M]."""
     right = (total + k * mu) / (n + k)
     if 0 in n:
         zero = "a movie without ratings should get mu = {right}, and yours gets {mine}. "
@@ -102,9 +99,7 @@ def _counts(seed: int, size: int, fraction: float) -> Case:
     praise="your shares are right for every fraction and every order of the movies.",
 )
 def top_share(counts, fraction):
-    """Check f(counts, fraction): from the ratings of each movie (a Series, in no order) to the
-    share, from 0 to 1, of all ratings that this fraction of the movies has, the most rated ones.
-    """
+    """Check f(counts, fraction): a Series to the share of its sum in the highest fraction of it."""
     some, tenth = round(fraction * len(counts)), round(0.1 * len(counts))
     sizes, all_of_them = np.sort(counts)[::-1], counts.sum()
     right = sizes[:some].sum() / all_of_them
@@ -133,10 +128,8 @@ def _read_sparse(answer: Any, right: np.ndarray) -> np.ndarray:
         raise NotYet(f"return a tf.SparseTensor, of the observed cells; this is {kind(answer)}.")
     wanted, pairs = np.argwhere(~np.isnan(right)), answer.indices.numpy()
     if pairs.shape != wanted.shape:
-        raise NotYet(
-            f"a frame of {len(wanted)} ratings became {len(pairs)} entries in {pairs.shape[1]} "
-            "dimensions; one entry [user, movie] per row is wanted."
-        )
+        text = f"a frame of {len(wanted)} ratings became {len(pairs)} entries in {pairs.shape[1]} "
+        raise NotYet(f"{text}dimensions; one entry [user, movie] per row is wanted.")
     found, expected = pairs.tolist(), wanted.tolist()
     if sorted(found) != expected and sorted(pairs[:, ::-1].tolist()) == expected:
         raise NotYet("rows and columns are swapped; users are rows, so `user_num` goes first.")
@@ -157,9 +150,7 @@ def _read_sparse(answer: Any, right: np.ndarray) -> np.ndarray:
     read=_read_sparse,
 )
 def sparse_tensor(frame, num_users, num_items):
-    """Check f(frame, num_users, num_items): from a frame with `user_num`, `item_num` and `rating`
-    to a `tf.SparseTensor` [num_users, num_items] of float32.
-    """
+    """Check f(frame, N, M): `user_num`, `item_num`, `rating` to a float32 `tf.SparseTensor`."""
     A = np.full((num_users, num_items), np.nan)
     A[frame["user_num"], frame["item_num"]] = frame["rating"]
     return A, {"the values are not the ratings of the frame, each in its own cell.": None}
@@ -171,9 +162,7 @@ def sparse_tensor(frame, num_users, num_items):
     given=_tensors,
 )
 def mean_squared_error(A, U, V):
-    """Check f(A, U, V): from a `tf.SparseTensor` [N, M] and tensors [N, d], [M, d] to the mean over
-    the observed pairs of (A_ij - <U_i, V_j>)^2.
-    """
+    """Check f(A, U, V), A sparse: the mean over the observed pairs of (A_ij - <U_i, V_j>)^2."""
     e, dense = (A - U @ V.T)[~np.isnan(A)], np.nan_to_num(A) - U @ V.T
     filled = [np.mean(dense**2), np.sum(dense**2) / len(e), np.sum(dense**2), np.mean(abs(dense))]
     return np.mean(e**2), {
@@ -200,9 +189,7 @@ def _read_tables(answer: Any, right: np.ndarray) -> np.ndarray:
     read=_read_tables,
 )
 def gradient_step(A, U, V, rate):
-    """Check f(A, U, V, learning_rate), one step of gradient descent on the mean squared error: from
-    arrays [N, M] (NaN where nothing is observed), [N, d] and [M, d] to the new `(U, V)`.
-    """
+    """Check f(A, U, V, learning_rate), arrays, A with NaN: `(U, V)` after a step down the MSE."""
     UV, seen, (N, d) = np.vstack([U, V]), ~np.isnan(A), U.shape
 
     def loss(numbers):
@@ -243,9 +230,7 @@ _WITH_ZERO = np.array([[0.0, 0.0], [3.0, 4.0]])
     praise="both measures are right, also for vectors of zeros.",
 )
 def scores(query, items, measure):
-    """Check f(query, items, measure): from arrays [d] and [M, d] and "dot" or "cosine" to the
-    scores [M]. The cosine with a vector of zeros is 0.
-    """
+    """Check f(query, items, measure), arrays [d], [M, d]: the scores [M]; 0 is a cosine with 0."""
     dot, q, v = items @ query, np.linalg.norm(query), np.linalg.norm(items, axis=1)
     cosine, table = dot / np.where(q * v, q * v, 1), np.linalg.norm(items)
     if measure == "dot":
@@ -277,9 +262,7 @@ def _listing(seed: int, number: int, k: int, shift: float) -> Case:
     praise="the best movies come first, and none of the own ones is among them.",
 )
 def own_ratings(scores, own, k):
-    """Check f(scores, own, k): from the scores of all movies [M], a dict from item_num to the own
-    ratings and a length to the item_num of the k best movies without the own ones, best first.
-    """
+    """Check f(scores, own, k): from an array [M] to the k best item_num not in the dict `own`."""
     order = [item for item in np.argsort(-scores).tolist() if item not in own]
     best, lowest_first = order[:k], [order[:k][::-1], order[::-1][:k]]
     listed_own = "your list holds a movie that is rated already; leave the own ones out."
@@ -303,9 +286,8 @@ def own_ratings(scores, own, k):
     given=_tensors,
 )
 def regularized_loss(A, U, V, a, b):
-    """Check f(A, U, V, l2_coeff, gravity_coeff): from a `tf.SparseTensor` [N, M] and tensors
-    [N, d], [M, d] to the mean squared error over the observed pairs, plus l2_coeff times
-    (1/N sum_i |U_i|^2 + 1/M sum_j |V_j|^2), plus gravity_coeff times 1/(N M) sum_ij <U_i, V_j>^2.
+    """Check f(A, U, V, l2_coeff, gravity_coeff): the mean squared error plus l2_coeff times
+    (1/N sum_i |U_i|^2 + 1/M sum_j |V_j|^2) plus gravity_coeff times 1/(N M) sum_ij <U_i, V_j>^2.
     """
     S, u, v = U @ V.T, np.sum(U**2, axis=1), np.sum(V**2, axis=1)
     e, l2, pull = np.nanmean((A - S) ** 2), u.mean() + v.mean(), np.mean(S**2)
@@ -349,8 +331,7 @@ def _forms_all_pairs(function: Any) -> str | None:
     U, V = _tensors(np.ones((N, 3)), np.ones((M, 3)))
     function = getattr(function, "python_function", function)  # of a tf.function
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             graph = tf.function(function, autograph=False).get_concrete_function(U, V).graph
         sizes = [out.shape.num_elements() for op in graph.get_operations() for out in op.outputs]
         largest = max(size or 0 for size in sizes)
@@ -361,12 +342,9 @@ def _forms_all_pairs(function: Any) -> str | None:
             largest = tracemalloc.get_traced_memory()[1] / 4
         finally:
             tracemalloc.stop()
-    if largest < N * M:
-        return None
-    return (
-        "the value is right, but you form all N M scores on the way. Multiply the two Gram "
-        "matrices, U^T U and V^T V, entry by entry instead."
-    )
+    text = "the value is right, but you form all N M scores on the way. Multiply the two Gram "
+    text += "matrices, U^T U and V^T V, entry by entry instead."
+    return text if largest >= N * M else None
 
 
 @exercise(
@@ -376,9 +354,7 @@ def _forms_all_pairs(function: Any) -> str | None:
     also=_forms_all_pairs,
 )
 def gravity(U, V):
-    """Check f(U, V): from tensors [N, d], [M, d] to 1/(N M) sum_ij <U_i, V_j>^2, and that the N M
-    scores are never formed.
-    """
+    """Check f(U, V): 1/(N M) sum_ij <U_i, V_j>^2, of which the N M scores are never formed."""
     S, N, M = U @ V.T, len(U), len(V)
     squares, product, entries = np.sum(S**2), U.T @ U @ V.T @ V, (U.T @ U) * (V.T @ V)
     return squares / (N * M), {
@@ -402,9 +378,7 @@ def gravity(U, V):
     given=_tensors,
 )
 def softmax_loss(psi, V, labels):
-    """Check f(user_embeddings, item_embeddings, labels): from tensors [n, d], [M, d] and integers
-    [n] to the mean of -log p(label), p = softmax of the scores.
-    """
+    """Check f(psi, V, labels), psi [n, d], labels [n]: mean of -log p(label), p a softmax."""
     S, cells = psi @ V.T, (np.arange(len(labels)), labels)
     logs, by_user = log_softmax(S, axis=1), log_softmax(S, axis=0)
     log_p = logs[cells]
@@ -432,9 +406,7 @@ def softmax_loss(psi, V, labels):
     praise="your scores are those of the mean of the history, in whatever order it comes.",
 )
 def softmax_model(nums, V):
-    """Check f(history_nums, item_embeddings): from the rows of the movies in one history [n] and an
-    array V [M, d] to the scores [M], the dot product of each row of V with the mean of these rows.
-    """
+    """Check f(nums, V), rows in V of a history, V an array: V's products with these rows' mean."""
     psi, n, ends = V[nums].mean(axis=0), len(nums), [V @ V[nums[0]], V @ V[nums[-1]]]
     right, norms = V @ psi, np.linalg.norm(V, axis=1) * np.linalg.norm(psi)
     return right, {

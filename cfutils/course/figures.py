@@ -1,4 +1,4 @@
-"""Figures that one notebook of the series shows: the tower, histograms of scores, the norm lab."""
+"""Figures of one notebook: the tower, histograms of scores, the norm lab; titles as in `charts`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,11 @@ from cfutils.charts import ACCENT, MUTED, PALETTE, log_counts
 if TYPE_CHECKING:
     from cfutils.softmax import SoftmaxModel
 
-Box = tuple[str, str, float]  # label, shape, place across
-
 
 def tower(
     model: SoftmaxModel, *, title: str, subtitle: str = ""
 ) -> alt.LayerChart | alt.FacetChart:
-    """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything.
-
-    Args:
-        model: a `SoftmaxModel`; only its dimensions are read.
-        title: what is seen, in words.
-        subtitle: what to look at, in smaller letters.
-    """
+    """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything."""
     levels = _tower_levels(model)
     boxes = [
         {"label": label, "shape": shape, "x": place, "y": -level}
@@ -48,12 +40,8 @@ def tower(
     boxed = text.transform_calculate(
         left="datum.x - 0.46", right="datum.x + 0.46", low="datum.y - 0.26", high="datum.y + 0.26"
     ).mark_rect(cornerRadius=5, color="#e8f1f8", stroke=ACCENT)
-    boxed = boxed.encode(
-        x=alt.X("left:Q", axis=None, scale=reach),
-        y=alt.Y("low:Q", axis=None),
-        x2="right:Q",
-        y2="high:Q",
-    )
+    left, low = alt.X("left:Q", axis=None, scale=reach), alt.Y("low:Q", axis=None)
+    boxed = boxed.encode(left, low, x2="right:Q", y2="high:Q")
     labels = text.mark_text(dy=-7, fontSize=12).encode(text="label:N")
     shapes = text.mark_text(dy=9, fontSize=11, color="#555").encode(text="shape:N")
     chart = alt.layer(joined, boxed, labels, shapes)
@@ -61,14 +49,13 @@ def tower(
     return chart.properties(width=520, height=64 * len(levels), title=title_)
 
 
-def _tower_levels(model: SoftmaxModel) -> list[list[Box]]:
-    """The boxes of a tower, level by level: from the history at the top to the probabilities."""
+def _tower_levels(model: SoftmaxModel) -> list[list[tuple[str, str, float]]]:
+    """The boxes (label, shape, place across) of a tower, level by level, the history at the top."""
     features = dict(model.input_dims)
     own = "mean of V's rows" if model.tied else "mean of item"
-    means = [own if name == "item" else f"mean of {name}" for name in features]
     inputs = [
-        (label, f"[n, {units}]", float(place))
-        for place, (label, units) in enumerate(zip(means, features.values(), strict=True))
+        (own if name == "item" else f"mean of {name}", f"[n, {units}]", float(place))
+        for place, (name, units) in enumerate(features.items())
     ]
     steps = [("hidden layer, relu", units) for units in model.hidden_dims]
     if len(features) > 1:
@@ -92,21 +79,17 @@ def score_histograms(
 ) -> alt.LayerChart | alt.FacetChart:
     """Distributions of scores, one colour per group, one panel per model.
 
-    Scores may be many millions: they are binned here, and the chart carries the bins only. All
-    groups and panels share the bins.
+    Scores may be many millions: they are binned here, and the chart carries the bins only.
 
     Args:
-        scores: a dict {group: scores}, or {panel: {group: scores}} for several panels side by
-            side. Scores are arrays of any shape; colours follow the order of the first panel.
-        title: what is seen, in words.
+        scores: {group: scores}, or {panel: {group: scores}} for several panels side by side.
+            Scores are arrays of any shape; colours follow the order of the first panel.
         x_title: title of the x axis, with its unit.
-        bins: number of bins.
+        bins: number of bins, which all groups and panels share.
         domain: lowest and highest score drawn; None for those of all scores. A density is the
             share of all scores of its group per unit, those beyond the domain included.
-        subtitle: what to look at, in smaller letters.
 
-    Raises:
-        ValueError: if a group has no scores, or one that is not finite.
+    Raises: ValueError if a group has no scores, or one that is not finite.
     """
     data = _densities(scores, bins, domain)
     groups, panels = list(data["group"].unique()), list(data["panel"].unique())
@@ -116,11 +99,9 @@ def score_histograms(
         color=alt.Color("group:N", title=None, scale=colors),
     )
     share = alt.Tooltip("share:Q", title="share of the scores", format=".2%")
-    bars = base.mark_bar(opacity=0.45, binSpacing=0).encode(
-        x=alt.X("from:Q", title=x_title, bin="binned"),
-        x2="to:Q",
-        tooltip=["group:N", "from:Q", "to:Q", share],
-    )
+    across = alt.X("from:Q", title=x_title, bin="binned")
+    bars = base.mark_bar(opacity=0.45, binSpacing=0)
+    bars = bars.encode(across, x2="to:Q", tooltip=["group:N", "from:Q", "to:Q", share])
     outlines = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x="from:Q")
     chart = alt.layer(bars, outlines, data=data)
     if len(panels) > 1:
@@ -167,17 +148,14 @@ def norm_lab(
 ) -> alt.HConcatChart:
     """A slider for alpha in the scores <u, v> / |v|^alpha, and what it does to one user's list.
 
+    Beside the list at the chosen alpha are the measures along all alphas, with the chosen one
+    marked, and norm against number of ratings, the list's items coloured.
+
     Args:
         items: one row per item: `item_id`, `title`, `num_ratings`, `norm` (its length).
         lists: one row per alpha and rank: `alpha`, `rank`, `item_id`.
-        curves: one row per alpha, in equal steps: `alpha` and, for each measure, a column named as
-            the axis shall be.
-        title: what is seen, in words.
-        subtitle: what to look at, in smaller letters.
-
-    Returns:
-        The list at the chosen alpha; the measures along all alphas with the chosen one marked;
-        norm against number of ratings, the list's items coloured.
+        curves: one row per alpha, in equal steps: `alpha` and a column per measure, named as the
+            axis shall be.
     """
     alphas = sorted(curves["alpha"])
     step = round(alphas[1] - alphas[0], 4)
@@ -189,11 +167,9 @@ def norm_lab(
     listed = lists[["alpha", "rank", "item_id"]].merge(items, on="item_id").drop(columns="item_id")
     chosen = alt.Chart(listed).transform_filter(here)
     names = chosen.transform_calculate(line="datum.title + ' (' + datum.num_ratings + ')'")
-    names = names.mark_text(align="left", fontSize=12, limit=310).encode(
-        y=alt.Y("rank:O", title=None, axis=alt.Axis(domain=False, ticks=False)),
-        x=alt.value(4),
-        text="line:N",
-    )
+    ranks = alt.Y("rank:O", title=None, axis=alt.Axis(domain=False, ticks=False))
+    names = names.mark_text(align="left", fontSize=12, limit=310)
+    names = names.encode(ranks, x=alt.value(4), text="line:N")
     names = names.properties(width=310, height=260, title="Top ten (number of ratings)")
     measures = [_measure(curves, name, here) for name in curves if name != "alpha"]
     layers = [
