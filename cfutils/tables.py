@@ -126,9 +126,11 @@ def _numbered(name: str, column: pd.Series, texts: bool) -> tuple[np.ndarray, pd
     if bad.any():
         refuse_rows(bad, column.astype(object).to_numpy(), f"{name} should not be missing")
     used = np.bincount(codes, minlength=len(values)) > 0
-    kept = values[used]
-    kept = _told_apart(name, kept) if texts else _of_one_kind(name, kept)
+    kept = _told_apart(name, values[used]) if texts else values[used]
+    again = kept.astype(str).duplicated()
     try:
+        if again.any():
+            raise TypeError(f"{str(kept[again][0])!r} twice, as text and as something else")
         places, ids = pd.factorize(kept, sort=True)
     except TypeError as error:
         raise ValueError(
@@ -156,17 +158,6 @@ def _told_apart(name: str, ids: pd.Index) -> pd.Index:
         raise ValueError(
             f"{name} should not differ by blanks alone. Received: {same[0]!r} and {same[1]!r}. "
             "Take the blanks off in the file."
-        )
-    return ids
-
-
-def _of_one_kind(name: str, ids: pd.Index) -> pd.Index:
-    texts = ids.astype(str)
-    if ids.dtype == object and texts.duplicated().any():
-        raise ValueError(
-            f"{name} should not hold an id both as text and as something else. Received: "
-            f"{texts[texts.duplicated()][0]!r} twice. Make all of them text: "
-            f"frame[{name!r}].astype(str)."
         )
     return ids
 
