@@ -115,9 +115,8 @@ def norm_persistence(initial: ArrayLike, final: ArrayLike, popularity: ArrayLike
         )
     if not (popularity >= 0).all():
         raise ValueError(f"popularity should be 0 or more. Received: {popularity.min()}")
-    norms = pd.DataFrame(
-        {name: np.linalg.norm(v, axis=1) for name, v in (("initial", initial), ("final", final))}
-    )
+    tables = {"initial": initial, "final": final}
+    norms = pd.DataFrame({name: np.linalg.norm(v, axis=1) for name, v in tables.items()})
     buckets = pd.cut(popularity, [*_BUCKETS.values(), np.inf], right=False, labels=list(_BUCKETS))
     groups = norms.groupby(buckets, observed=False)
     frame = groups.size().to_frame("num_items")

@@ -165,10 +165,8 @@ def list_metrics(ranked: npt.ArrayLike, popularity: npt.ArrayLike) -> pd.Series:
 def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     """The mean of independent repetitions and its interval by Student's t distribution.
 
-    Args:
-        values: one figure per repetition (seed or split), at least two. To compare two models, give
-            the differences on the same splits.
-        confidence: probability that such intervals cover the true mean.
+    Takes one figure per repetition (seed or split), at least two; to compare two models, the
+    differences on the same splits. `confidence` is how probably such intervals cover the true mean.
 
     Returns: a series with `mean`, `low`, `high` and `n`.
     Raises: ValueError if there are fewer than two values, or one is not finite.
