@@ -74,7 +74,7 @@ class TrainedModel(keras.Model):
         if isinstance(data, Dataset):
             self._set_ids(data.users["user_id"], data.items["item_id"])
             data = data.num_users, data.num_items
-        elif not isinstance(data, (tuple, list)) or len(data) != 2:
+        elif not isinstance(data, (tuple, list, tf.TensorShape)) or len(data) != 2:
             raise ValueError(
                 "data should be a Dataset, or a pair (number of users, number of items). "
                 f"Received: {type(data).__name__}. load_ratings makes a Dataset of any table."

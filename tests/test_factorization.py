@@ -668,6 +668,11 @@ def wrong_ratings(A):
     }
 
 
+def test_a_model_can_be_made_for_the_shape_of_a_tensor(A):
+    model = CFModel(A.shape, 2)
+    assert [model.num_users, model.num_items] == A.shape.as_list()
+
+
 def test_fit_and_evaluate_refuse_what_train_would(A):
     model, validated, untouched = small(), small(), small()
     for each in (model, validated, untouched):
