@@ -139,8 +139,9 @@ class Dataset:
     def interactions(self, *, binary: bool = True) -> scipy.sparse.csr_array:
         """The ratings as a SciPy matrix [N, M], float32: 1 for each, or the rating itself."""
         rows, columns = (self.ratings[name].to_numpy() for name in ("user_num", "item_num"))
-        values = self.ratings["rating"].to_numpy("float32")
-        values = np.ones_like(values) if binary else values
+        values = np.ones(len(rows), "float32")
+        if not binary:
+            values = self.ratings["rating"].to_numpy("float32")
         shape = self.num_users, self.num_items
         return scipy.sparse.csr_array((values, (rows, columns)), shape=shape)
 

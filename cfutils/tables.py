@@ -70,8 +70,7 @@ def load_ratings(
             f"user, item, rating and timestamp should be different columns. Received: {names}."
         )
     if not isinstance(table, pd.DataFrame):
-        table = _read_file(table, names, sep, encoding)
-        texts = table.attrs.get("texts", False)
+        table, texts = _read_file(table, names, sep, encoding)
     else:
         _check_names(list(table.columns), names, "")
         texts = False
@@ -165,8 +164,8 @@ def _told_apart(name: str, ids: pd.Index) -> pd.Index:
 # Files --------------------------------------------------------------------------------------------
 
 
-def _read_file(path: Any, names: dict[str, str], sep: str, encoding: str) -> pd.DataFrame:
-    """The named columns of a file; `attrs["texts"]` says that ids come as texts."""
+def _read_file(path: Any, names: dict[str, str], sep: str, encoding: str) -> tuple:
+    """The named columns of a file as a frame, and whether its ids come as texts."""
     import pyarrow  # slow to import, and not needed for frames
 
     name = str(path)
@@ -185,8 +184,7 @@ def _read_file(path: Any, names: dict[str, str], sep: str, encoding: str) -> pd.
     frame = table.to_pandas(split_blocks=True, self_destruct=True)
     del table
     pyarrow.default_memory_pool().release_unused()
-    frame.attrs["texts"] = not parquet
-    return frame
+    return frame, not parquet
 
 
 def _read_parquet(path: Any, names: dict[str, str]) -> Any:
