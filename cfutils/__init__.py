@@ -17,7 +17,7 @@ The package is a house with one way through it; a module imports from those abov
 
 | module | subject |
 | --- | --- |
-| `data`, `tables`, `movielens` | the `Dataset`; any table of ratings as one; MovieLens 100K |
+| `data`, `tables`, `movielens` | the `Dataset`; any table of ratings as one; MovieLens |
 | `ids` | which row is which: ids and titles that people write, rows of data and of models |
 | `scores` | embeddings to scores and exact top-k; arrays only |
 | `recommendation` | lists of recommendations and neighbours, with ids and titles |

@@ -1,112 +1,170 @@
-"""Any table of ratings becomes a `Dataset`: frames, CSV and Parquet files, ids of any kind."""
+"""Any table of ratings becomes a `Dataset`, with what is known of its items and users."""
 
 from __future__ import annotations
 
-import bz2
-import functools
-import gzip
-import io
-import lzma
+import argparse
 import os
-import pathlib
-import urllib.request
-import zipfile
-import zlib
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cfutils import _checks, _reading
 from cfutils.data import Dataset, as_floats, check_pairs, refuse_rows
 
 __all__ = ["load_ratings"]
 
-_MISSING = ("", "NA", "NaN", "nan", "null")
-_UNPACK: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+Table = pd.DataFrame | str | os.PathLike | Any  # the last for whatever gives an Arrow table
+_INTEGER = r"0|-?[1-9][0-9]{0,17}"
+_NO_GENRES = "(no genres listed)"  # as MovieLens says it
 
 
 def load_ratings(
-    table: pd.DataFrame | str | os.PathLike,
+    ratings: Table,
     *,
+    items: Table | None = None,
+    users: Table | None = None,
     user: str = "user_id",
     item: str = "item_id",
-    rating: str = "rating",
+    rating: str | None = "rating",
     timestamp: str | None = None,
+    title: str | None = "title",
+    genres: str | None = "genres",
+    year: str | None = "year",
+    genre_sep: str = "|",
+    unrated: str = "keep",
+    duplicates: str = "error",
     sep: str = ",",
     encoding: str = "utf-8",
+    names: Sequence[str] | None = None,
+    quoting: bool | None = None,
+    decimal: str = ".",
+    thousands: str | None = None,
 ) -> Dataset:
-    """Loads a table of ratings with ids of any kind.
+    """Loads a table of ratings with ids of any kind, and tables of its items and users.
+
+    A table is a frame, an Arrow table (or what gives one: Polars, DuckDB), or the path or address
+    of a file: text with a line for each row, JSON lines, Parquet or a folder of Parquet files, told
+    apart by what they hold; also compressed (gzip, bzip2, xz, zstd, zip).
 
     Args:
-        table: a frame, or the path of a CSV file with a header line (also .gz, .bz2, .xz, .zip, or
-            at an address) or of a Parquet file (.parquet, .pq). Ids may be texts or numbers with
-            gaps; in a CSV file they are numbers only where nothing is lost by it ("007" stays a
-            text), elsewhere what they are there. Each (user, item) pair stands once.
-        user: name of the column of user ids.
-        item: name of the column of item ids.
-        rating: name of the column of ratings: finite numbers, on any scale.
-        timestamp: name of a column to keep as `timestamp`; None for none.
-        sep: the character between the fields of a CSV file.
-        encoding: of a CSV file.
+        ratings: one row per rating. Ids may be texts or numbers with gaps; in text files they are
+            numbers only where nothing is lost by it ("007" stays a text).
+        items, users: what else is known, joined by id. All of their columns are kept.
+        user, item, rating, timestamp: names of the columns; `rating=None` makes every row a 1.
+        title, genres, year: names of columns of `items`, None for none. A missing title is the id
+            as text. Genres are lists, or texts that `genre_sep` splits.
+        unrated: "keep" or "drop" items and users without ratings that stand in their tables.
+        duplicates: what becomes of a pair rated more than once: "error", "last" (by `timestamp` if
+            named, else by row), "mean", or "sum", which suits plays and purchases. `timestamp` is
+            then that of the last.
+        sep, encoding, decimal, thousands: how text files are written.
+        names: the columns of `ratings`, in their order, if the file has no header line.
+        quoting: whether a quote at the start of a field opens a text that may hold separators.
+            True lets it hold line breaks too; None refuses them, since a quote that is a letter
+            would join lines unnoticed; False takes quotes as letters.
 
     Returns:
-        A `Dataset` whose row numbers follow the sorted ids; a title is the id as text. Columns not
-        named here are left out.
+        A `Dataset` whose row numbers follow the sorted ids.
 
     Raises:
-        ValueError: if a column is missing, the table is empty or damaged, an id is missing, a
-            rating is not a finite number, or a pair stands twice; the message names column, row
-            (from 0, below the header) and value.
+        ValueError: if a column is missing, a table is empty or damaged, an id is missing, a rating
+            is not a finite number, or a pair stands twice; the message names column, row (from 0,
+            below the header) and value.
         FileNotFoundError: if there is no such file.
 
     Time O(n log n) for n ratings. The result takes 24 bytes per rating, 32 with a timestamp; the
     peak while loading 25 million ratings is in the README.
     """
-    names = {"user": user, "item": item, "rating": rating}
-    if timestamp is not None:
-        names["timestamp"] = timestamp
-    if len(set(names.values())) < len(names):
+    roles = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
+    named = [column for column in roles.values() if column is not None]
+    if len(set(named)) < len(named):
         raise ValueError(
-            f"user, item, rating and timestamp should be different columns. Received: {names}."
+            f"user, item, rating and timestamp should be different columns. Received: {roles}."
         )
-    if not isinstance(table, pd.DataFrame):
-        table, texts = _read_file(table, names, sep, encoding)
-    else:
-        _check_names(list(table.columns), names, "")
-        texts = False
+    _one_of("unrated", unrated, "keep", "drop")
+    _one_of("duplicates", duplicates, "error", "last", "mean", "sum")
+    form = _reading.Form(sep, encoding, names, quoting, decimal, thousands)
+    kinds = {"user": "id", "item": "id", "rating": "number", "timestamp": "any"}
+    columns = {column: (role, kinds[role]) for role, column in roles.items() if column is not None}
+    table, texts = _reading.read("ratings", ratings, columns, form)
     if not len(table):
-        raise ValueError("table should have at least one rating. Received: an empty table.")
-    users, user_ids = _numbered(user, table[user], texts)
-    items, item_ids = _numbered(item, table[item], texts)
+        raise ValueError("ratings should have at least one rating. Received: an empty table.")
+    user_nums, user_ids = _numbered(user, table[user], texts)
+    item_nums, item_ids = _numbered(item, table[item], texts)
+    values = _values(table, rating, texts)
+    # A column of the right kind is shared with the table, and copied by pandas if it changes.
+    found = {"user_num": user_nums, "item_num": item_nums, "rating": values}
+    if timestamp is not None:
+        found["timestamp"] = table[timestamp].reset_index(drop=True)
+    del table, values  # of large data every copy counts
+    if duplicates != "error":
+        found = _merged(found, len(item_ids), duplicates)
+    check_pairs(
+        found["user_num"],
+        found["item_num"],
+        found["rating"],
+        (len(user_ids), len(item_ids)),
+        columns=(user, item, rating or "rating"),
+        ids=(user_ids, item_ids),
+        remedy="Say what to do with them: duplicates='last', 'mean' or 'sum'.",
+    )
+    known = {"user": (user_ids, users), "item": (item_ids, items)}
+    frames, own = {}, {"title": title, "genres": genres, "year": year, "genre_sep": genre_sep}
+    for kind, (ids, about) in known.items():
+        frame = pd.DataFrame({f"{kind}_id": ids})
+        if about is not None:
+            described = _described(kind, roles[kind], about, own, form)
+            ids, rows, frame = _joined(kind, ids, described, unrated == "keep")
+            found[f"{kind}_num"] = rows[found[f"{kind}_num"]]
+        frames[f"{kind}s"] = frame.rename_axis(f"{kind}_num")
+    if "title" not in frames["items"]:
+        frames["items"].insert(1, "title", frames["items"]["item_id"].astype("str"))
+    return Dataset._of_checked(**frames, ratings=pd.DataFrame(found, copy=False))
+
+
+def _one_of(name: str, value: Any, *allowed: str) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} should be one of {', '.join(allowed)}. Received: {value!r}.")
+
+
+def _values(table: pd.DataFrame, rating: str | None, texts: bool) -> np.ndarray | pd.Series:
+    """The ratings, float64 [n]; 1 for each where there is no such column."""
+    if rating is None:
+        return np.ones(len(table))
     values = as_floats(table[rating], rating)
     if not np.isfinite(values).all():
+        remedy = "Drop the row."
+        if texts:
+            remedy += " Or say how numbers are written: decimal=',' or thousands=','."
         given = table[rating].to_numpy()
-        rule = f"{rating} should be a finite number"
-        remedy = "Drop the row, or, for decimal commas, read it by pandas with decimal=','."
-        refuse_rows(~np.isfinite(values), given, rule, remedy)
-    # A column of the right kind is shared with the table, and copied by pandas if it changes.
-    shared = {} if timestamp is None else {"timestamp": table[timestamp].reset_index(drop=True)}
-    if table[rating].dtype == "float64":
-        values = table[rating].reset_index(drop=True)
-    del table  # of large data every copy counts
-    check_pairs(
-        users,
-        items,
-        values,
-        (len(user_ids), len(item_ids)),
-        columns=(user, item, rating),
-        ids=(user_ids, item_ids),
-        remedy=f"Keep the last of each: load the table as a frame and pass frame.drop_duplicates("
-        f"[{user!r}, {item!r}], keep='last').",
-    )
-    ratings = {"user_num": users, "item_num": items, "rating": values} | shared
-    return Dataset._of_checked(
-        users=pd.DataFrame({"user_id": user_ids}).rename_axis("user_num"),
-        items=pd.DataFrame({"item_id": item_ids, "title": item_ids.astype(str)}).rename_axis(
-            "item_num"
-        ),
-        ratings=pd.DataFrame(ratings, copy=False),
-    )
+        refuse_rows(~np.isfinite(values), given, f"{rating} should be a finite number", remedy)
+    return table[rating].reset_index(drop=True) if table[rating].dtype == "float64" else values
+
+
+def _merged(columns: dict[str, Any], num_items: int, how: str) -> dict[str, Any]:
+    """One rating of each pair, in the order of the rows that stay."""
+    keys = columns["user_num"] * num_items + columns["item_num"]
+    times = columns.get("timestamp")
+    by_time = [] if times is None else [pd.Series(times).rank(method="dense").to_numpy()]
+    order = np.lexsort([*by_time, keys])  # stable: equal ones stay in the order of the rows
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    sizes = np.diff(starts, append=len(keys))
+    kept = order[starts + sizes - 1]
+    values = np.asarray(columns["rating"])
+    if how != "last":
+        sums = np.add.reduceat(values[order], starts)
+        values = values.copy()
+        values[kept] = sums / sizes if how == "mean" else sums
+    kept.sort()
+    merged = {name: np.asarray(columns[name])[kept] for name in ("user_num", "item_num")}
+    merged["rating"] = values[kept]
+    return merged if times is None else merged | {"timestamp": times.iloc[kept].array}
+
+
+# Ids ----------------------------------------------------------------------------------------------
 
 
 def _numbered(name: str, column: pd.Series, texts: bool) -> tuple[np.ndarray, pd.Index]:
@@ -121,11 +179,12 @@ def _numbered(name: str, column: pd.Series, texts: bool) -> tuple[np.ndarray, pd
         values = pd.Index(values)
     bad = codes < 0
     if texts:
-        bad |= np.append(values == "", False)[codes]
+        bad |= np.append(values.str.strip() == "", False)[codes]
     if bad.any():
         refuse_rows(bad, column.astype(object).to_numpy(), f"{name} should not be missing")
     used = np.bincount(codes, minlength=len(values)) > 0
-    kept = _told_apart(name, values[used]) if texts else values[used]
+    _refuse_alike(name, values[used])
+    kept = _told_apart(values[used]) if texts else _whole(values[used])
     again = kept.astype(str).duplicated()
     try:
         if again.any():
@@ -141,137 +200,163 @@ def _numbered(name: str, column: pd.Series, texts: bool) -> tuple[np.ndarray, pd
     return rows[codes], ids
 
 
-def _told_apart(name: str, ids: pd.Index) -> pd.Index:
-    """Ids of a text file: as integers if nothing is lost by it, else texts that were meant."""
-    if ids.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all():
-        return ids.astype("int64")
-    broken = ids[ids.str.contains("\n")]
-    if len(broken):
+def _refuse_alike(name: str, ids: pd.Index) -> None:
+    """Texts that look the same are hardly two users or items."""
+    if ids.dtype != "str":
+        return
+    looks = ids.str.strip().str.normalize("NFC")
+    if len(again := ids[looks.duplicated(keep=False)]):
+        same = ids[looks == looks[ids.get_loc(again[0])]]
         raise ValueError(
-            f"{name} should hold no line break. Received: {broken[0][:60]!r}. A quote that is not "
-            "closed? Mend the file there."
+            f"{name} should not differ by blanks or by how letters are composed alone. Received: "
+            f"{same[0]!a} and {same[1]!a}. Make them one, or tell them apart."
         )
-    again = ids[ids.str.strip().duplicated(keep=False)]
-    if len(again):
-        same = again[again.str.strip() == again[0].strip()]
+
+
+def _told_apart(ids: pd.Index) -> pd.Index:
+    """Ids of a text file: as integers if nothing is lost by it, else texts without blanks."""
+    ids = ids.str.strip()
+    return ids.astype("int64") if ids.str.fullmatch(_INTEGER).all() else ids
+
+
+def _whole(ids: pd.Index) -> pd.Index:
+    """Ids of a frame; integers that pandas has made decimal numbers are integers again."""
+    if ids.dtype.kind != "f" or not (np.abs(ids) < 2**53).all() or (ids % 1 != 0).any():
+        return ids
+    return ids.astype("int64")
+
+
+# Items and users ----------------------------------------------------------------------------------
+
+
+def _described(
+    kind: str, id_column: Any, table: Table, own: dict[str, Any], form: _reading.Form
+) -> pd.DataFrame:
+    """A table of items or users with our names, indexed by the ids as texts."""
+    where, sep = f"{kind}s", own["genre_sep"]
+    asked = {f"{kind}_id": id_column}
+    if kind == "item":
+        asked |= {name: own[name] for name in ("title", "genres", "year") if own[name] is not None}
+    form = _reading.Form(form.sep, form.encoding, None, form.quoting, form.decimal, form.thousands)
+    needed = {
+        column: (name, "text" if name in (f"{kind}_id", "title") else "any")
+        for name, column in asked.items()
+        if name in (f"{kind}_id", "title") or column != name
+    }
+    frame, texts = _reading.read(where, table, needed, form, every=True)
+    asked = {name: column for name, column in asked.items() if column in frame}
+    renamed = frame.rename(columns={column: name for name, column in asked.items()})
+    if twice := renamed.columns[renamed.columns.duplicated()].tolist():
         raise ValueError(
-            f"{name} should not differ by blanks alone. Received: {same[0]!r} and {same[1]!r}. "
-            "Take the blanks off in the file."
+            f"{where} should have one column {twice[0]!r}. Received: {list(frame.columns)}, of "
+            f"which {asked[twice[0]]!r} was named as it too. Drop or rename the other one."
         )
-    return ids
-
-
-# Files --------------------------------------------------------------------------------------------
-
-
-def _read_file(path: Any, names: dict[str, str], sep: str, encoding: str) -> tuple:
-    """The named columns of a file as a frame, and whether its ids come as texts."""
-    import pyarrow  # slow to import, and not needed for frames
-
-    name = str(path)
-    local = pathlib.Path(name).expanduser()
-    if "://" not in name and not local.is_file():
-        raise FileNotFoundError(
-            f"table should be a frame or the path of a file. Received: {name!r}, which is none in "
-            f"{pathlib.Path.cwd()}. Give its path from there, or the whole path."
+    frame = renamed[[*asked, *(name for name in renamed if name not in asked)]].copy()
+    rows, ids = _numbered(f"{where}: {id_column}", frame[f"{kind}_id"], texts)
+    frame[f"{kind}_id"] = ids.take(rows)
+    if len(ids) < len(frame):
+        again = frame.loc[frame[f"{kind}_id"].duplicated(), f"{kind}_id"].tolist()[0]
+        raise ValueError(
+            f"{where} should hold each id once. Received: {again!r} twice. Drop one of its rows: "
+            f"frame.drop_duplicates({id_column!r})."
         )
-    parquet = name.lower().endswith((".parquet", ".pq"))
-    read = _read_parquet if parquet else functools.partial(_read_csv, sep=sep, encoding=encoding)
-    try:
-        table = read(name if "://" in name else local, names)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{name} should be a whole file. Received: {error}.") from error
-    frame = table.to_pandas(split_blocks=True, self_destruct=True)
-    del table
-    pyarrow.default_memory_pool().release_unused()
-    return frame, not parquet
+    if "title" in frame:
+        given = frame["title"].astype("str").str.strip()
+        fallback = frame["item_id"].astype("str")
+        frame["title"] = given.where(frame["title"].notna() & (given != ""), fallback)
+    if "genres" in frame:
+        frame["genres"] = [_genres(value, sep) for value in frame["genres"].array]
+    if "year" in frame:
+        frame["year"] = _years(frame["year"], asked["year"])
+    return frame.set_axis(frame[f"{kind}_id"].astype(str), axis=0)
 
 
-def _read_parquet(path: Any, names: dict[str, str]) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            _check_names(file.schema_arrow.names, names, "")
-            table = file.read(columns=list(names.values()))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{path} should be a whole Parquet file. Received: {error}.") from error
-    for role in ("user", "item"):
-        at = table.column_names.index(names[role])
-        table = table.set_column(at, names[role], table.column(at).dictionary_encode())
-    return table.unify_dictionaries().replace_schema_metadata()
-
-
-def _read_csv(path: Any, names: dict[str, str], sep: str, encoding: str) -> Any:
-    import pyarrow
-    import pyarrow.csv
-
-    if not isinstance(sep, str) or len(sep) != 1:
-        raise ValueError(f"sep should be one character. Received: {sep!r}. Replace it in the file.")
-    form = pyarrow.csv.ReadOptions(encoding=encoding)
-    parse = pyarrow.csv.ParseOptions(delimiter=sep)
-    text = pyarrow.string()
-    kinds = dict.fromkeys(
-        (names["user"], names["item"]), pyarrow.dictionary(pyarrow.int32(), text)
-    ) | {names["rating"]: pyarrow.float64()}
-
-    def read(kinds):
-        convert = pyarrow.csv.ConvertOptions(
-            column_types=kinds, include_columns=list(names.values()), null_values=_MISSING
-        )
-        with _opened(path) as file:
-            return pyarrow.csv.read_csv(file, form, parse, convert).unify_dictionaries()
-
-    try:
-        with _opened(path) as file:
-            header = pyarrow.csv.open_csv(file, form, parse).schema.names
-        other = next((mark for mark in ";\t|, " if len(header) == 1 and mark in header[0]), None)
-        _check_names(header, names, f" Or name what separates the fields: sep={other!r}.")
-        try:
-            return read(kinds)
-        except pyarrow.ArrowInvalid as error:
-            if "conversion error" not in str(error):
-                raise
-            rest = dict.fromkeys(list(names.values())[2:], text)  # which row it is, is seen later
-            return read(kinds | rest)
-    except (UnicodeError, LookupError, pyarrow.ArrowException) as error:
-        about = " ".join(str(error).split())
-    if "UTF8" in about or "codec" in about or "encoding" in about:
-        remedy = "Name its encoding, for example encoding='cp1252', or save it as UTF-8."
-    else:
-        remedy = "A text that holds the separator belongs between two quotes."
+def _genres(value: Any, sep: str) -> list[str]:
+    if isinstance(value, str):
+        if value.startswith("["):
+            raise ValueError(
+                f"genres should be lists, or texts that genre_sep={sep!r} splits. Received: "
+                f"{value[:60]!r}. Make lists of them: frame['genres'].map(ast.literal_eval)."
+            )
+        names = [part.strip() for part in value.split(sep)]
+        return [name for name in names if name and name != _NO_GENRES]
+    if pd.api.types.is_list_like(value):
+        return [str(name) for name in value]
+    if pd.isna(value):
+        return []
     raise ValueError(
-        f"{path} should be a CSV file with a header line and as many fields in each line, in "
-        f"{encoding.upper()}. Received: {about}. {remedy}"
+        f"genres should be lists, or texts that genre_sep={sep!r} splits. Received: {value!r}. "
+        "Name another column by genres=, or None."
     )
 
 
-def _opened(path: Any) -> Any:
-    """A file to read bytes from, unpacked; here or at an address."""
-    name = str(path)
-    if "://" in name:
-        file = urllib.request.urlopen(name, timeout=60)
-    elif not name.lower().endswith((*_UNPACK, ".zip")):
-        return open(path, "rb")
-    else:
-        file = path
-    if name.lower().endswith(".zip"):
-        archive = zipfile.ZipFile(io.BytesIO(file.read()) if "://" in name else file)
-        inside = [entry for entry in archive.namelist() if not entry.endswith("/")]
-        if len(inside) != 1:
-            raise ValueError(f"{name} should hold one file. Received: {inside}. Unpack it.")
-        return archive.open(inside[0])
-    unpack = _UNPACK.get(pathlib.PurePath(name.lower()).suffix)
-    return unpack(file) if unpack else file
+def _years(column: pd.Series, name: str) -> pd.Series:
+    texts = column.astype("str").str.strip()
+    missing = column.isna() | (texts == "")
+    numbers = pd.to_numeric(texts.where(~missing), errors="coerce")
+    bad = (~missing & (numbers.isna() | (numbers % 1 != 0))).to_numpy()
+    remedy = "Leave it empty where it is unknown, or take no column: year=None."
+    refuse_rows(bad, column.to_numpy(), f"items: {name} should be whole years", remedy)
+    return numbers.astype("Int64")
 
 
-def _check_names(found: list[Any], names: dict[str, str], also: str) -> None:
-    """Each column that was named is there, once."""
-    for role, column in names.items():
-        if found.count(column) != 1:
-            raise ValueError(
-                f"{role}={column!r} should be a column of the table, once. Received the columns: "
-                f"{', '.join(map(repr, found)) or 'none'}. Name the column."
-                + (also if len(found) == 1 else "")
-            )
+def _joined(
+    kind: str, ids: pd.Index, about: pd.DataFrame, keep: bool
+) -> tuple[pd.Index, np.ndarray, pd.DataFrame]:
+    """All ids in their order, the new row of each old one, and what is known of them."""
+    keys = ids.astype(str)
+    strange = ids[~keys.isin(about.index)]
+    if len(strange):
+        warnings.warn(
+            f"{len(strange)} of the {len(ids)} {kind}s of ratings are not in {kind}s: "
+            f"{_checks.shown(strange.tolist())}. They are kept, and have nothing but their id.",
+            stacklevel=3,
+        )
+    extra = about[f"{kind}_id"][~about.index.isin(keys)] if keep else about[f"{kind}_id"][:0]
+    every = pd.Index([*ids, *extra])
+    if {type(ids[0]), *map(type, extra)} != {type(ids[0])}:  # 17 here and "17" there
+        every = every.astype("str")
+        every = every.astype("int64") if every.str.fullmatch(_INTEGER).all() else every
+    rows, every = pd.factorize(every, sort=True)
+    frame = about.reindex(every.astype(str)).reset_index(drop=True)
+    frame[f"{kind}_id"] = every
+    if kind == "item" and "title" in frame:
+        frame["title"] = frame["title"].where(frame["title"].notna(), every.astype("str"))
+    if "genres" in frame:
+        frame["genres"] = [each if isinstance(each, list) else [] for each in frame["genres"]]
+    return every, rows[: len(ids)], frame
+
+
+# A command line -----------------------------------------------------------------------------------
+
+
+def add_options(parser: Any) -> None:
+    """The arguments of `load_ratings` as options of a command; `from_options` loads by them."""
+    add = parser.add_argument
+    add("--items", help="file of items, joined by id")
+    add("--users", help="file of users, joined by id")
+    add("--user", default="user_id", help="column of user ids")
+    add("--item", default="item_id", help="column of item ids")
+    add("--rating", default="rating", help="column of ratings; '' if there is none")
+    add("--timestamp", help="column of times")
+    add("--title", default="title", help="column of titles; '' for none")
+    add("--genres", default="genres", help="column of genres; '' for none")
+    add("--year", default="year", help="column of years; '' for none")
+    add("--genre-sep", default="|", help="what stands between two genres")
+    add("--unrated", choices=["keep", "drop"], default="keep", help="items without ratings")
+    add("--duplicates", choices=["error", "last", "mean", "sum"], default="error")
+    add("--sep", default=",", help="what stands between two fields; \\t for a tabulator")
+    add("--encoding", default="utf-8")
+    add("--names", nargs="+", help="the columns, if there is no header line")
+    add("--quoting", choices=["yes", "no"], help="yes: texts in quotes may hold line breaks")
+    add("--decimal", default=".")
+    add("--thousands")
+
+
+def from_options(ratings: Table, options: argparse.Namespace) -> Dataset:
+    """Loads ratings as the options of `add_options` say."""
+    names = "items users user item timestamp genre_sep unrated duplicates encoding names"
+    kept = {name: getattr(options, name) for name in f"{names} decimal thousands".split()}
+    kept |= {name: getattr(options, name) or None for name in ("rating", "title", "genres", "year")}
+    kept["quoting"] = {"yes": True, "no": False, None: None}[options.quoting]
+    return load_ratings(ratings, sep=options.sep.replace("\\t", "\t"), **kept)

@@ -1,7 +1,6 @@
 """The checkers of the exercises, the exercises themselves, and the copies without solutions."""
 
 import itertools
-import os
 import pathlib
 import re
 import sys
@@ -376,13 +375,6 @@ def test_the_copies_hold_every_notebook_and_nothing_of_a_solution(tmp_path, monk
         text = (tmp_path / path.name).read_text("utf-8")
         assert text.count("in the folder `notebooks`") == 1
         assert not re.search("SOLUTION|make exercises|Solutions are folded", text)
-
-
-def test_the_first_copy_finds_the_run_times():
-    code = "".join(cell.source for cell in READ["01_eda"].cells if cell.cell_type == "code")
-    path = re.search(r'Path\("(.*run_times.json)"\)', code)[1]
-    for folder in ("notebooks", "exercises"):
-        assert pathlib.Path(os.path.normpath(tool.ROOT / folder / path)).is_file()
 
 
 def test_a_copy_that_is_there_is_kept(tmp_path, monkeypatch, capsys):

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +22,16 @@ class Tall(Plain):
 def rows_with(chart, *columns):
     rows = [row for rows in chart.to_dict()["datasets"].values() for row in rows]
     return [tuple(row[column] for column in columns) for row in rows if columns[-1] in row]
+
+
+def test_the_series_is_listed_wherever_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [f"0{n}" for n in range(1, 8)]
+    assert figures.series().index.str[:2].tolist() == names
+    monkeypatch.setattr(figures, "__file__", str(tmp_path / "a" / "b" / "c"))  # installed
+    assert figures.series().empty
+    monkeypatch.chdir(pathlib.Path(__file__).parents[1] / "notebooks")
+    assert figures.series()["title"].str.endswith("?").all()
 
 
 def test_tower_shows_every_layer_with_its_shape():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,25 @@ from cfutils.charts import ACCENT, MUTED, PALETTE, log_counts
 
 if TYPE_CHECKING:
     from cfutils.softmax import SoftmaxModel
+
+
+def series() -> pd.DataFrame:
+    """The notebooks: `title` and the `seconds` that each took when last measured, by name.
+
+    They lie beside the package in its repository, or where this runs; the frame is empty elsewhere.
+    """
+    repository = pathlib.Path(__file__).resolve().parents[2] / "notebooks"
+    for folder in (repository, pathlib.Path.cwd()):
+        times = folder / "run_times.json"
+        if times.is_file():
+            cells = {
+                path.stem: json.loads(path.read_text("utf-8"))["cells"][0]["source"]
+                for path in sorted(folder.glob("[0-9]*.ipynb"))
+            }
+            titles = {name: cell[0].strip("# \n") for name, cell in cells.items()}
+            seconds = pd.Series(json.loads(times.read_text()))
+            return pd.DataFrame({"title": pd.Series(titles), "seconds": seconds})
+    return pd.DataFrame(columns=["title", "seconds"])
 
 
 def tower(
