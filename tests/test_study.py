@@ -10,18 +10,18 @@ import cfutils as cf
 from cfutils.course import claims, study
 
 pytestmark = pytest.mark.slow
-KINDS = ["Horror", "Animation", "Children's", "Drama"]
+KINDS = ["Horror", "Animation", "Children's", "Drama", "War", "Crime", "Comedy", "Western"]
 
 
-def made(planted, seed=0, num_users=240, num_items=160, per_user=40):
+def made(planted, seed=0, num_users=240, num_items=240, per_user=40):
     """Ratings in which popularity explains everything, or in which everybody rates one genre."""
     rng = np.random.default_rng(seed)
-    genre = rng.permutation(np.arange(num_items) % 4)
+    genre = rng.permutation(np.arange(num_items) % 8)
     chance = 1 / (np.arange(num_items) + 5.0)
     rows = []
     for user in range(num_users):
-        liked = genre == user % 4
-        weights = np.where(liked, 6.0, 1.0) if planted else chance
+        liked = genre == user % 8
+        weights = np.where(liked, 12.0, 1.0) if planted else chance
         for item in rng.choice(num_items, per_user, replace=False, p=weights / weights.sum()):
             high = rng.random() < 0.6
             rows.append((user, item, int(rng.integers(4, 6) if high else rng.integers(1, 4))))
@@ -107,7 +107,7 @@ def test_memory_is_computed_and_measured():
     split = study._Split(made(True), 0, None)
     study._memory(split)
     values = {variant: value for _, variant, _, _, value in split.facts}
-    # 240 users, 160 items, 8,640 training ratings, d = 30: 2 * 4 * 240 * 160 and 16 * 8640 * 30
-    assert values["by formula"] == pytest.approx((16 * 8640 * 30 - 8 * 240 * 160) / 2**20)
+    # 240 users, 240 items, 8,640 training ratings, d = 30: 2 * 4 * 240 * 240 and 16 * 8640 * 30
+    assert values["by formula"] == pytest.approx((16 * 8640 * 30 - 8 * 240 * 240) / 2**20)
     assert values["25 million ratings, by formula"] == pytest.approx(35.6, abs=0.1)
     assert 0 <= values["measured"] < 100
