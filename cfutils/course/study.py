@@ -61,12 +61,15 @@ class Study:
     Attributes:
         facts: `claim`, `variant`, `measure`, `seed`, `value`: the figures of the claims.
         models: `model`, `seed`, `measure`, `value`: what stands in the table of models.
+        curves: `curve`, `model`, `at`, `seed`, `measure`, `value`: how models change with their
+            dimension, their tower, and the power `alpha` of the norm.
         settings: `model`, `seed`, `settings`: what was chosen on validation ratings.
         seconds: `part`, `seed`, `seconds`: what the study took, on one thread.
     """
 
     facts: pd.DataFrame
     models: pd.DataFrame
+    curves: pd.DataFrame
     settings: pd.DataFrame
     seconds: pd.DataFrame
 
@@ -76,9 +79,10 @@ class Study:
 
     def table(self) -> pd.DataFrame:
         """Means of the models over the splits, best NDCG first, with the interval of that."""
-        models = self.models[~self.models["model"].str.startswith("alpha")]
-        means = models.pivot_table(index="model", columns="measure", values="value", sort=False)
-        ndcg = models[models["measure"] == "NDCG@10"].groupby("model")["value"]
+        means = self.models.pivot_table(
+            index="model", columns="measure", values="value", sort=False
+        )
+        ndcg = self.models[self.models["measure"] == "NDCG@10"].groupby("model")["value"]
         ends = ndcg.agg(lambda values: _ends(values.to_numpy()))
         means["95 % interval"] = ends.reindex(means.index)
         names = ["test MSE", "Recall@10", "NDCG@10", "95 % interval", "median ratings", "coverage"]
@@ -103,6 +107,7 @@ class _Split:
         self.counts = self.train.item_stats()["num_ratings"].to_numpy()
         self.facts: list[tuple] = []
         self.models: list[tuple] = []
+        self.curves: list[tuple] = []
         self.settings: list[tuple] = []
 
     def fact(self, claim: str, variant: str, measure: str, value: float) -> None:
@@ -283,7 +288,8 @@ def _references(split: _Split) -> None:
     for alpha in ALPHAS:
         found = {"NDCG@10": split.ndcg(curve[alpha])}
         found["median ratings"], found["coverage"] = lists[alpha].iloc[:2]
-        split.models += [(f"alpha {alpha}", split.seed, *pair) for pair in found.items()]
+        for pair in found.items():
+            split.curves.append(("alpha", "regularized", alpha, split.seed, *pair))
     ratio = lists[0.0]["median_popularity"] / lists[1.0]["median_popularity"]
     split.fact("V16", "regularized, chosen", "ratio", ratio)
     gained = lists[1.0]["coverage"] - lists[0.0]["coverage"]
@@ -333,12 +339,17 @@ def _biases(split: _Split) -> None:
 
 
 def _softmax(
-    split: _Split, train: Dataset, steps: int, rating_power: float = 2, **options: Any
+    split: _Split,
+    train: Dataset,
+    steps: int,
+    rating_power: float = 2,
+    rate: float = 0.05,
+    **options: Any,
 ) -> cf.SoftmaxModel:
     """A softmax model with the usual settings, trained for so many steps."""
     options = {"input_dims": 128, "rating_power": rating_power, "seed": split.seed} | options
     model = cf.SoftmaxModel(split.data, **options)
-    schedule = cf.keras.optimizers.schedules.CosineDecay(0.05, steps)
+    schedule = cf.keras.optimizers.schedules.CosineDecay(rate, steps)
     adam = cf.keras.optimizers.Adam(schedule)
     batch = -(-split.data.num_users // 2)
     model.train(train, num_iterations=steps, batch_size=batch, optimizer=adam, eval_every=steps)
@@ -387,6 +398,49 @@ def _new_users(split: _Split, steps: int) -> None:
         split.fact("V14", words, "ndcg", ndcg["softmax"] - ndcg["popularity"])
         if "EASE" in ndcg:
             split.fact("V14", words, "ease", ndcg["softmax"] - ndcg["EASE"])
+
+
+def _dimensions(split: _Split) -> None:
+    """Each model with 8, 32 and 128 dimensions, its settings chosen at each."""
+
+    def found(model, dim, ndcg):
+        split.curves.append(("dimension", model, dim, split.seed, "NDCG@10", ndcg))
+
+    for dim in (8, 32, 128):
+
+        def als(setting, dim=dim):
+            return split.ndcg(_als(split, split.fit, dim, *setting, 5), split.fit, split.validation)
+
+        def softmax(steps, dim=dim):
+            model = _softmax(split, split.fit, steps, input_dims=dim)
+            return split.ndcg(model, split.fit, split.validation)
+
+        grids = {"l2 alone": [(l2, 0.0) for l2 in (0.1, 0.2, 0.4)]}
+        grids["regularized"] = [*itertools.product((0.2, 0.4), (2.5, 5.0, 10.0))]
+        for name, grid in grids.items():
+            found(name, dim, split.ndcg(_als(split, split.train, dim, *split.best(grid, als))))
+        steps = split.best(STEPS[:2], softmax)
+        found("softmax", dim, split.ndcg(_softmax(split, split.train, steps, input_dims=dim)))
+
+
+def _towers(split: _Split) -> None:
+    """The softmax model with features and a hidden layer, each at its own learning rate."""
+    known: dict[str, np.ndarray] = {}
+    with contextlib.suppress(ValueError):  # neither genres nor years
+        known = split.data.item_features()
+    inputs = [tuple(known)[:count] for count in range(len(known) + 1)]
+    for hidden, names in itertools.product(((), (64,)), inputs):
+        tower = {"item_features": {name: known[name] for name in names}, "hidden_dims": hidden}
+        tower["input_dims"] = {"item": 64} | dict.fromkeys(names, 8)
+
+        def ranked(rate, tower=tower):
+            model = _softmax(split, split.fit, 120, rate=rate, **tower)
+            return split.ndcg(model, split.fit, split.validation)
+
+        rate = split.best((0.02, 0.05), ranked)
+        ndcg = split.ndcg(_softmax(split, split.train, 120, rate=rate, **tower))
+        words = ", ".join(("items", *names)), "one of 64" if hidden else "none"
+        split.curves.append(("tower", *words, split.seed, "NDCG@10", ndcg))
 
 
 # Memory, seconds and work -------------------------------------------------------------------------
@@ -442,7 +496,7 @@ print(json.dumps(peaks))
 
 def _solvers(split: _Split) -> None:
     """The course's loss by gradient methods and by ALS: here, and on a larger made-up table."""
-    here, larger = _race(split.train, split.seed, 1.2), _race(_made_up(split.seed), split.seed, 1.5)
+    here, larger = _race(split.train, split.seed, 0.8), _race(_made_up(split.seed), split.seed, 1.0)
     split.fact("V13", "here", "seconds", here["seconds"].drop("ALS").min())
     for measure, column in (("ratio", "seconds"), ("work", "work")):
         for words, raced in (("here", here), ("300,000 made-up ratings", larger)):
@@ -467,7 +521,7 @@ def _made_up(seed: int, num_users: int = 4000, num_items: int = 3000) -> Dataset
 def _race(train: Dataset, seed: int, budget: float) -> pd.DataFrame:
     """Seconds and multiplications of each solver to within 2 % of the lowest loss of all.
 
-    The gradient methods have four learning rates each to choose from, in a quarter of the `budget`
+    The gradient methods have three learning rates each to choose from, in a quarter of the `budget`
     (seconds), and then all of it. Who does not get there has what was spent, a lower bound.
     """
     n, d, rows = len(train.ratings), 35, train.num_users + train.num_items
@@ -499,7 +553,7 @@ def _race(train: Dataset, seed: int, budget: float) -> pd.DataFrame:
     for name, first in rates.items():
         each = run(name, first / 4, 20)["seconds"].iloc[-1] / 20
         steps = max(10, int(budget / each))
-        tried = {r: run(name, r, steps // 4) for r in first * np.array([0.5, 1.0, 2.0, 4.0])}
+        tried = {r: run(name, r, steps // 4) for r in first * np.array([0.5, 1.0, 2.0])}
         best = min(tried, key=lambda r: tried[r]["loss"].iloc[-1])
         histories[name] = run(name, best, steps)
     level = 1.02 * min(history["loss"].min() for history in histories.values())
@@ -518,7 +572,13 @@ PARTS: dict[str, tuple[Callable[[_Split], None], tuple[str, ...]]] = {
     "references": (_references, ("V11", "V16")),
     "terms": (_terms, ("V9", "V10", "V12")),
     "memory": (_memory, ("V1",)),
+    # No claim needs them: they are measured on the first splits, if everything is wanted.
+    "towers": (_towers, ()),
+    "dimensions": (_dimensions, ()),
 }
+
+
+FIRST = {"towers": 1, "dimensions": 2}
 
 
 # All of it ----------------------------------------------------------------------------------------
@@ -555,8 +615,12 @@ def run(
     seeds = [_checks.integer("seeds: one of them", seed, 0) for seed in seeds]
     if not seeds:
         raise ValueError("seeds should hold one seed at least. Received: none.")
-    parts = [name for name, (_, of_part) in PARTS.items() if set(of_part) & set(wanted)]
-    tasks = list(itertools.product(parts, seeds))  # the longest parts first
+    tasks = [
+        (name, seed)
+        for name, (_, of_part) in PARTS.items()
+        for seed in (seeds if of_part else seeds[: FIRST[name]])
+        if set(of_part) & set(wanted) or (numbers is None and not of_part)
+    ]
     jobs = min(len(tasks), _checks.positive_integer("jobs", jobs or os.cpu_count() or 1))
     results = {}
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
@@ -579,6 +643,7 @@ def run(
     columns = {
         "facts": ["claim", "variant", "measure", "seed", "value"],
         "models": ["model", "seed", "measure", "value"],
+        "curves": ["curve", "model", "at", "seed", "measure", "value"],
         "settings": ["model", "seed", "settings"],
         "seconds": ["part", "seed", "seconds"],
     }
@@ -615,7 +680,7 @@ def _measure(data: Dataset, part: str, seed: int, relevant: float | None) -> dic
     with threadpool_limits(1):
         PARTS[part][0](split)
     seconds = [(part, seed, time.perf_counter() - started)]
-    found = {"facts": split.facts, "models": split.models, "settings": split.settings}
+    found = {name: getattr(split, name) for name in ("facts", "models", "curves", "settings")}
     return found | {"seconds": seconds}
 
 
@@ -655,7 +720,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.markdown:
         options.markdown.write_text(text, "utf-8")
     if options.json:
-        frames = {name: getattr(study, name) for name in ("facts", "models", "settings")}
+        frames = {name: getattr(study, name) for name in ("facts", "models", "curves", "settings")}
         tables = {name: frame.to_dict("records") for name, frame in frames.items()}
         options.json.write_text(json.dumps(tables, indent=1) + "\n", "utf-8")
 
