@@ -183,8 +183,8 @@ def _frame(table: Any, columns: Columns, form: Form | None = None) -> pd.DataFra
     frame = table.to_pandas(split_blocks=True, self_destruct=True)
     del table, column
     pyarrow.default_memory_pool().release_unused()
-    for name in (name for name, (_, kind) in columns.items() if form and kind == "number"):
-        if frame[name].dtype != "float64":
+    for name, (_, kind) in columns.items():
+        if form is not None and kind == "number" and frame[name].dtype != "float64":
             frame[name] = _numbers(frame[name].astype("str"), form)
     return frame
 
@@ -358,8 +358,8 @@ def _first_line(name: str, file: _Utf8, sep: str, quoted: bool) -> tuple[list[st
     """The fields of the first line that is not empty, and how many lines stand before it."""
     for number, line in enumerate(file.lines()):
         if text := line.decode("utf-8-sig").strip(" "):
-            style = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-            return next(csv.reader([text], delimiter=sep, quoting=style)), number
+            fields = next(csv.reader([text], delimiter=sep)) if quoted else text.split(sep)
+            return fields, number
     raise ValueError(f"{name} is empty. It should have a line for each rating.")
 
 

@@ -104,7 +104,15 @@ def _fits(found, wanted):
 
 
 def checked_elements(name: str, data: Any, shape: tuple, tensor_of: Callable, faults: list) -> Any:
-    """A tf.data dataset of whole tensors, each checked by `tensor_of`; `faults` collects errors."""
+    """A tf.data dataset of whole tensors, each checked by `tensor_of`; `faults` collects errors.
+
+    The data is such a dataset, or whatever else `tensor_of` makes a tensor of.
+    """
+    if not isinstance(data, tf.data.Dataset):
+        data = tf.data.Dataset.from_tensors(tensor_of(name, data))
+        data.is_checked = True
+    if hasattr(data, "is_checked"):  # as what Keras' fit gives to evaluate has it
+        return data
     spec = data.element_spec
     if not isinstance(spec, tf.SparseTensorSpec) or not _fits(spec.shape.as_list(), shape):
         raise ValueError(
@@ -129,7 +137,9 @@ def checked_elements(name: str, data: Any, shape: tuple, tensor_of: Callable, fa
         made.set_shape(spec.shape)
         return made
 
-    return data.map(checked)
+    data = data.map(checked)
+    data.is_checked = True
+    return data
 
 
 def own_ratings(item_nums: Any, ratings: Any, num_items: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,8 @@ class TrainedModel(keras.Model):
     """A Keras model with a loss of its own, trained on ratings by `_run` or by `fit`.
 
     A subclass calls `_start` at the end of its constructor, and defines `_loss_parts(tensor)`,
-    tensors in the order of `_parts`; `fit` minimizes the first.
+    tensors in the order of `_parts` (`fit` minimizes the first); `_settings()`, two numbers that
+    may have been changed since, checked; `_by_id()`, "users" or "items" for the path of each table.
     """
 
     _arguments: tuple[str, ...]  # further ones of the constructor, kept under their names
@@ -93,8 +95,8 @@ class TrainedModel(keras.Model):
         self._steps: tuple[Any, Any] = (None, None)  # compiled for the last training: key, function
         self.built = True
 
-    def _counter(self, name: str) -> Any:
-        return self.add_weight((), "zeros", dtype="int64", trainable=False, name=name)
+    def _counter(self, name: str, *shape: int) -> Any:
+        return self.add_weight(shape, "zeros", dtype="int64", trainable=False, name=name)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor, with the ids of users and items as texts."""
@@ -116,6 +118,47 @@ class TrainedModel(keras.Model):
     def iteration(self) -> int:
         """Steps, sweeps and `fit` batches done so far; 0 for a model that is untrained."""
         return int(self._iteration.numpy())
+
+    def for_data(self, data: Dataset, item_features: Any = None) -> Self:
+        """A new model of the same kind and settings for another `Dataset`, such as today's.
+
+        Rows of users and items that this model has are found by id and copied, new ones are those
+        of a new model, others are dropped and counted in a UserWarning. `iteration` goes on, the
+        optimizer starts anew. A model with features needs those of `data`, in the same columns.
+
+        Raises ValueError for a model without ids, data without a known item, or other features.
+        """
+        if self.item_ids is None:
+            raise ValueError(
+                "for_data should be called on a model with ids. Received: one made for a pair. "
+                "Make one for its Dataset, and call new.set_weights(model.get_weights())."
+            )
+        rows, gone = ids.align(self, data), {}
+        made, kinds = self._like(data, rows, item_features), self._by_id()
+        for old, new in zip(self._changing(), made._changing(), strict=True):
+            values = old.numpy()
+            if kind := kinds.get(old.path):
+                found, table = getattr(rows, kind), new.numpy()
+                table[found >= 0] = values[found[found >= 0]]
+                gone[f"{len(values)} {kind}"] = len(values) - (found >= 0).sum()
+                values = table
+            new.assign(values)
+        if self.compiled:
+            made._set_optimizer(self.optimizer.from_config(self.optimizer.get_config()), None)
+        if any(gone.values()):
+            text = " and ".join(f"{number} of {all_}" for all_, number in gone.items())
+            warnings.warn(f"data lacks {text} of the model: they are dropped.", stacklevel=2)
+        return made
+
+    def _like(self, data: Dataset, rows: ids.Alignment, item_features: Any) -> Self:
+        options = {} if item_features is None else {"item_features": item_features}
+        kept = ("name", *self._arguments, "init_stddev", "seed")
+        return type(self)(data, **{name: getattr(self, name) for name in kept}, **options)
+
+    def _changing(self) -> list[Any]:
+        """What training changes: tables, layers and counters."""
+        counters = [each for each in self.non_trainable_variables if each.dtype == "int64"]
+        return [*self.trainable_variables, *counters]
 
     def _tensor(self, name: str, ratings: Any, *, training: bool = True) -> tf.SparseTensor:
         """Checked ratings [N, M]; [n, M], of SciPy too, where the rows may be anybody's."""
@@ -155,12 +198,8 @@ class TrainedModel(keras.Model):
         with self._feeding(y=y, **options) as feed:
             return super().evaluate(feed("x", x), **options)
 
-    def _settings(self) -> list[float]:
-        """The two settings that may have been changed since the model was made, checked."""
-        raise NotImplementedError
-
     def _now(self) -> list[tf.Tensor]:
-        """The same, looked up at each step: a graph would keep those of its first."""
+        """The settings, looked up at each step: a graph would keep those of its first."""
         now = tf.numpy_function(lambda: np.array(self._settings(), np.float32), [], tf.float32)
         return tf.unstack(tf.ensure_shape(now, [2]))
 
@@ -172,13 +211,8 @@ class TrainedModel(keras.Model):
         faults: list[ValueError] = []
 
         def feed(name: str, x: Any) -> tf.data.Dataset:
-            if not isinstance(x, tf.data.Dataset):
-                x = tf.data.Dataset.from_tensors(self._tensor(name, x))
-            elif not hasattr(x, "is_checked"):  # as what Keras' fit gives to evaluate has it
-                shape = (self.num_users, self.num_items)
-                x = _tensors.checked_elements(name, x, shape, self._tensor, faults)
-            x.is_checked = True
-            return x
+            shape = (self.num_users, self.num_items)
+            return _tensors.checked_elements(name, x, shape, self._tensor, faults)
 
         try:
             yield feed
@@ -305,10 +339,7 @@ class _Kept:
     """The last finite state of a model in training and, where a column is watched, the best one."""
 
     def __init__(self, model: TrainedModel, column: str | None) -> None:
-        # Whatever changes: tables, the counters, and the state of the optimizer.
-        counters = [each for each in model.non_trainable_variables if each.dtype == "int64"]
-        self.state = [*model.trainable_variables, *counters]
-        self.state += model.optimizer.variables if model.compiled else []
+        self.state = model._changing() + (model.optimizer.variables if model.compiled else [])
         self.good = [variable.numpy() for variable in self.state]
         self.column, self.best = column, self.good if column else None
         self.lowest, self.worse = np.inf, 0
@@ -337,7 +368,9 @@ class _Kept:
             raise FloatingPointError(
                 "The loss should stay finite. Received: a loss or solution that is not, between "
                 f"iterations {model.iteration} and {at}. {advice} Or bring the ratings to a scale "
-                f"of about 1 to 5. The model has its weights of iteration {model.iteration}."
+                "of about 1 to 5; if they are counts: data = dataclasses.replace(data, ratings="
+                'data.ratings.assign(rating=np.log1p(data.ratings["rating"]))). '
+                f"The model has its weights of iteration {model.iteration}."
             ) from error
         except KeyboardInterrupt as error:
             error.add_note(f"The model keeps its {model.iteration} iterations; it can go on.")

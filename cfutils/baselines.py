@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cfutils import _checks
-from cfutils.data import Dataset
+from cfutils.data import Dataset, check_dataset
 
 
 def fit_biases(train: Dataset, *, damping: float = 5.0) -> tuple[float, np.ndarray, np.ndarray]:
@@ -18,6 +18,7 @@ def fit_biases(train: Dataset, *, damping: float = 5.0) -> tuple[float, np.ndarr
     prediction for a pair is `mean + user_biases[i] + item_biases[j]`.
     Source: Koren and Bell, Advances in Collaborative Filtering, 2011, section 2.1.
     """
+    check_dataset("train", train)
     damping = _checks.finite("damping", damping)
     users, items = (train.ratings[name].to_numpy() for name in ("user_num", "item_num"))
     ratings = train.ratings["rating"].to_numpy("float64")
@@ -33,6 +34,7 @@ def fit_biases(train: Dataset, *, damping: float = 5.0) -> tuple[float, np.ndarr
 
 def popularity_scores(train: Dataset) -> np.ndarray:
     """The number of training ratings of each item, as the score of every user: a view [N, M]."""
+    check_dataset("train", train)
     counts = np.bincount(train.ratings["item_num"], minlength=train.num_items)
     return np.broadcast_to(counts, (train.num_users, train.num_items))
 
@@ -51,11 +53,15 @@ def ease_weights(train: Dataset, *, l2: float, binary: bool = True) -> np.ndarra
     Source: Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019, equation 8.
     Cost: O(M^3) time and O(M^2) memory.
     """
+    check_dataset("train", train)
     l2 = _checks.finite("l2", l2, positive=True)
     histories = train.interactions(binary=binary)
     gram = (histories.T @ histories).toarray().astype("float64")
     gram[np.diag_indices(train.num_items)] += l2
-    inverse = np.linalg.inv(gram)
+    try:
+        inverse = np.linalg.inv(gram)
+    except np.linalg.LinAlgError:
+        raise ValueError(f"l2 should be larger: no inverse at this. Received: {l2}.") from None
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
     return weights
@@ -63,4 +69,5 @@ def ease_weights(train: Dataset, *, l2: float, binary: bool = True) -> np.ndarra
 
 def ease_scores(train: Dataset, *, l2: float, binary: bool = True) -> np.ndarray:
     """The scores [N, M] by `ease_weights` of the users of `train`; its arguments."""
-    return train.interactions(binary=binary) @ ease_weights(train, l2=l2, binary=binary)
+    weights = ease_weights(train, l2=l2, binary=binary)
+    return train.interactions(binary=binary) @ weights

@@ -8,6 +8,7 @@ is seen, in words, and `subtitle`, in smaller letters, what to look at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,26 +25,69 @@ ACCENT, MUTED = PALETTE[0], "#c9c9c9"
 _VL_VERSION = "5.8"
 _MIME = "application/vnd.vegalite.v5+json"
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+_MOST = 5000  # rows of a chart: what Altair takes, and a notebook carries
+# No XML holds these: vl-convert ends the process on some.
+_UNDRAWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# What Vega reads as a path in the name of a column, and as code in the title of an axis.
+_PATH, _CODE = re.compile(r"[][.\\'\"]"), {ord('"'): "\u201d", ord("\\"): "\u2216", ord("\n"): " "}
 
 
 def enable() -> None:
     """Shows charts as interactive Vega-Lite 5 with a PNG beside it, in the theme of the series.
 
-    Call it once in the setup cell of a notebook. No chart needs a network.
+    Call it once in the setup cell of a notebook. No chart needs a network. Columns may have dots
+    and brackets in their names; a chart of more than 5,000 rows says what to do.
     """
     alt.renderers.register("cfutils", _mime_bundle)
     alt.renderers.enable("cfutils")
     alt.theme.register("cfutils", enable=True)(_theme)
+    alt.data_transformers.register("default", _few_rows)
+    if alt.data_transformers.active == "default":  # with the options that are set
+        alt.data_transformers.enable("default", **alt.data_transformers.options)
+
+
+def _few_rows(data: Any, **options: Any) -> Any:
+    """Altair's own way with data, but with advice that does not blank the charts of a notebook."""
+    try:
+        return alt.default_data_transformer(data, **options)
+    except alt.MaxRowsError:
+        rows = len(data["values"] if isinstance(data, dict) else data)
+        most = options.get("max_rows", _MOST)
+        raise alt.MaxRowsError(
+            f"A chart should have {most} rows at most: they become part of the notebook. Received: "
+            f"{rows}. Aggregate or sample before drawing: frame.sample({most}, random_state=0)."
+        ) from None
 
 
 def _mime_bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    spec = {**spec, "$schema": _SCHEMA}
+    names = {name for rows in spec.get("datasets", {}).values() for row in rows[:1] for name in row}
+    spec = _drawable({**spec, "$schema": _SCHEMA}, {name for name in names if _PATH.search(name)})
     bundle = {
         _MIME: spec,
         "image/png": vl_convert.vegalite_to_png(spec, vl_version=_VL_VERSION, scale=1),
         "text/plain": f"Chart: {'; '.join(dict.fromkeys(_titles(spec))) or 'a chart'}",
     }
     return bundle, {_MIME: {"embed_options": {"renderer": "svg", "actions": False}}}
+
+
+def _drawable(part: Any, odd: set[str]) -> Any:
+    """A part of a chart without what can't be drawn, its odd column names escaped for Vega."""
+    if isinstance(part, str):
+        return _UNDRAWN.sub("\ufffd", part)
+    if isinstance(part, list):
+        return [_drawable(each, odd) for each in part]
+    if not isinstance(part, dict):
+        return part
+    data = ("datasets", "values")
+    made = {key: _drawable(each, set() if key in data else odd) for key, each in part.items()}
+    if isinstance(name := part.get("field"), str) and name in odd:
+        made["field"] = _PATH.sub(r"\\\g<0>", name)
+        if "type" in part:  # x, color, a tooltip: what has a title
+            count = part.get("aggregate")
+            made.setdefault("title", f"{count} of {name}".capitalize() if count else name)
+    if "type" in part and isinstance(title := made.get("title"), str):
+        made["title"] = title.translate(_CODE)
+    return made
 
 
 def _titles(spec: dict[str, Any]) -> Iterator[str]:
@@ -91,6 +135,25 @@ def log_counts(chart: alt.Chart, *, title: str = "number of ratings (log)") -> a
     return drawn.encode(x=alt.X("drawn_at:Q", title=title, scale=scale, axis=axis))
 
 
+def _drawn(
+    data: pd.DataFrame, keys: pd.Series | pd.Index, unit: str, *, most_rated: bool = False
+) -> tuple[pd.DataFrame, str]:
+    """At most 5,000 rows, all of a key or none, and a line that says which."""
+    if len(data) <= _MOST:
+        return data, ""
+    sizes, how = keys.value_counts().sample(frac=1, random_state=0), "drawn"
+    if most_rated:
+        first = data["num_ratings"].nlargest(_MOST // 2).index
+        sizes = pd.concat([sizes[first], sizes.drop(first)])
+        how = f"the {len(first):,} most rated and others"
+    shown = sizes.index[sizes.cumsum() <= _MOST]
+    return data[keys.isin(shown)], f"{len(shown):,} of {len(sizes):,} {unit}, {how} at random"
+
+
+def _titled(title: str, *lines: str) -> alt.Title:
+    return alt.Title(title, subtitle=[line for line in lines if line])
+
+
 def sliced_histograms(
     stats: pd.DataFrame,
     key: str,
@@ -119,7 +182,8 @@ def sliced_histograms(
     data = stats[[key, category, "num_ratings", "mean_rating"]].dropna()
     # Vega would read a dot or a bracket in a name as a path: the chart has names of its own.
     data = data.set_axis(["key", "slice", "num_ratings", "mean_rating"], axis=1)
-    data["mean_rating"] = data["mean_rating"].astype(float).round(3)
+    data, drawn = _drawn(data, data["key"], unit)
+    data = data.assign(mean_rating=data["mean_rating"].astype(float).round(3))
     clicked = alt.selection_point("clicked", fields=["slice"], toggle="event.shiftKey")
     categories = alt.Chart(title=_small(f"Click: {category}")).mark_bar(cursor="pointer")
     categories = categories.add_params(clicked).encode(
@@ -144,8 +208,8 @@ def sliced_histograms(
             tooltip=tips,
         )
         charts.append(both.properties(width=290, height=250))
-    subtitle = f"blue: the selection (at first all {unit}); grey: all {unit}"
-    return alt.hconcat(*charts, data=data, title=alt.Title(title, subtitle=subtitle))
+    colors = f"blue: the selection (at first all {unit}); grey: all {unit}"
+    return alt.hconcat(*charts, data=data, title=_titled(title, colors, drawn))
 
 
 def _shares(chart: alt.Chart, field: str, bins: str, step: float) -> alt.Chart:
@@ -176,10 +240,9 @@ def norms(
     Raises: ValueError if an item occurs twice in a panel, or is missing in one.
     """
     names, data = _side_by_side(frame, panel)
-    lines = [subtitle] if subtitle else []
-    lines += ["drag over items in one panel: the same items stay blue in all; double click: clear"]
-    if (data["num_ratings"] == 0).any():
-        lines.append("items without ratings stand at 0")
+    data, drawn = _drawn(data, data.index, "items", most_rated=True)
+    drag = "drag over items in one panel: the same items stay blue in all; double click: clear"
+    unrated = "items without ratings stand at 0" if (data["num_ratings"] == 0).any() else ""
     views = [f"norms_{number}" for number in range(len(names))]
     select = alt.IntervalSelectionConfig(type="interval", resolve="global")
     brush = alt.TopLevelSelectionParameter(name="brush", select=select, views=views)
@@ -197,8 +260,8 @@ def norms(
             tooltip=tooltip,
         )
         panels.append(points.properties(width=260 if len(names) > 1 else 420, height=240))
-    chart = alt.hconcat(*panels, data=data, params=[brush], title=alt.Title(title, subtitle=lines))
-    return chart.resolve_scale(y="shared")
+    title_ = _titled(title, subtitle, drag, unrated, drawn)
+    return alt.hconcat(*panels, data=data, params=[brush], title=title_).resolve_scale(y="shared")
 
 
 def _side_by_side(frame: pd.DataFrame, panel: str) -> tuple[list[str], pd.DataFrame]:
@@ -253,10 +316,13 @@ def embedding_map(
 
     Raises: ValueError if a genre of `highlight` is no item's.
     """
-    listed = frame["genres"] if "genres" in frame else pd.Series("", frame.index)
+    frame = frame.reset_index(drop=True)
+    frame, drawn = _drawn(frame, frame.index, "items", most_rated=True)
     data = frame[["title", "num_ratings"]].assign(x=_short(frame["x"]), y=_short(frame["y"]))
-    data["genres"] = [text if isinstance(text, str) else ", ".join(text) for text in listed]
-    genres, data["codes"] = _genre_codes(data["genres"])
+    listed = frame.get("genres", pd.Series("", frame.index)).fillna("")
+    lists = [each.split(", ") if isinstance(each, str) else list(each) for each in listed]
+    data["genres"] = [", ".join(each) for each in lists]
+    genres, data["codes"] = _genre_codes(lists)
     missing = [genre for genre in highlight if genre not in set(genres["genre"])]
     if missing:
         raise ValueError(
@@ -265,26 +331,24 @@ def embedding_map(
         )
     box: Any = {"input": "search", "name": "Find a title: ", "placeholder": "e.g. star wars"}
     params = [alt.param(name="search", value="", bind=alt.binding(**box, debounce=150))]
-    parts, lines = [_map(data)], ["ring: the title holds the text of the search box", trust]
+    parts, chosen = [_map(data)], ["ring: the title holds the text of the search box"]
     if len(genres):
         parts.insert(0, _genre_list(genres, highlight))
         colour = "colour: the first of the genres clicked at the left that the item has "
-        lines[0] = f"grey: items with none of them; {lines[0]}"
-        lines.insert(0, f"{colour}(SHIFT-click adds)")
+        chosen = [f"{colour}(SHIFT-click adds)", f"grey: items with none of them; {chosen[0]}"]
     else:  # nothing to click, nothing chosen
         params.append(alt.param(name="clicked", value={}))
-    title_ = alt.Title(title, subtitle=[subtitle, *lines] if subtitle else lines)
+    title_ = _titled(title, subtitle, *chosen, drawn, trust)
     return alt.hconcat(*parts, title=title_).add_params(*params)
 
 
-def _genre_codes(genres: pd.Series) -> tuple[pd.DataFrame, list[str]]:
+def _genre_codes(lists: list[list[str]]) -> tuple[pd.DataFrame, list[str]]:
     """The genres, most frequent first (genre, items, code), and each item's codes as one text."""
-    lists = [[genre for genre in text.split(", ") if genre] for text in genres]
-    counts = pd.Series([genre for each in lists for genre in each], dtype="str").value_counts()
+    counts = pd.Series([genre for each in lists for genre in each if genre]).value_counts()
     # A letter per genre: membership is one comparison of text, whatever the genres are called.
     letters = {genre: chr(0x100 + number) for number, genre in enumerate(counts.index)}
     frame = pd.DataFrame({"genre": letters.keys(), "items": [*counts], "code": letters.values()})
-    return frame, ["".join(letters[genre] for genre in each) for each in lists]
+    return frame, ["".join(letters[name] for name in each if name) for each in lists]
 
 
 def _by_place(code: str) -> list[dict[str, str]]:

@@ -190,8 +190,9 @@ def _load(path, model):
     if wanted.pop("ids") != received.pop("ids"):
         raise ValueError(
             "path should hold a model of the same users and items. Received: a model of others in "
-            f"{path}. Take the ratings that it was trained on, name another path, or move the file "
-            "away to start anew."
+            f"{path}. To go on with these ratings, name another path after "
+            "load_model(path).for_data(data).save(other_path); or take the ratings that it was "
+            "trained on, or move the file away to start anew."
         )
     if wanted != received:
         differs = [name for name in wanted if wanted[name] != received.get(name)]
@@ -214,17 +215,17 @@ def _restore(model, saved):
 
 
 def _options() -> argparse.ArgumentParser:
+    from cfutils.tables import add_options
+
     parser = argparse.ArgumentParser(
         prog="python -m cfutils.distributed",
         description="Train a model on a table of ratings, on as many machines as TF_CONFIG names.",
     )
     add = parser.add_argument
-    add("ratings", help="CSV or Parquet file, the same on every machine")
+    add("ratings", help="file of ratings, the same on every machine")
     add("path", help="file of the model, ....keras; taken up where it ends")
     add("--model", choices=["cf", "softmax"], default="cf")
-    add("--user", default="user_id", help="column of user ids")
-    add("--item", default="item_id", help="column of item ids")
-    add("--rating", default="rating", help="column of ratings")
+    add_options(parser.add_argument_group("the table, as for cfutils.load_ratings"))
     add("--embedding-dim", type=int, default=64)
     add("--l2-coeff", type=float, default=0.0, help="cf only")
     add("--gravity-coeff", type=float, default=0.0, help="cf only")
@@ -261,12 +262,12 @@ def _train(options):
     workers = connect()
     from cfutils.factorization import CFModel
     from cfutils.softmax import SoftmaxModel
-    from cfutils.tables import load_ratings
+    from cfutils.tables import from_options
 
     def chosen(names):
         return {name: getattr(options, name) for name in names.split()}
 
-    data = load_ratings(options.ratings, **chosen("user item rating"))
+    data = from_options(options.ratings, options)
 
     def build():
         if options.model == "softmax":

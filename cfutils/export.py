@@ -45,12 +45,19 @@ def save_embeddings(
             f"path should be a name in a folder that exists. Received: {path}. "
             "Make the folder first: pathlib.Path(...).mkdir(parents=True)."
         )
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(
+            f"frame should be a DataFrame. Received: {type(frame).__name__}. Of one column: "
+            "data.items[['title']]."
+        )
     values = np.asarray(embeddings)
     if values.ndim != 2 or len(values) != len(frame) or not values.size:
         raise ValueError(
             f"embeddings should have shape [{len(frame)}, d], one row per row of frame. Received: "
             f"{list(values.shape)}. Items go with data.items, users with data.users."
         )
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"embeddings should be numbers. Received: {values.dtype}.")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused below
         values = values.astype(np.float32)
     if not np.isfinite(values).all():

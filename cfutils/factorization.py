@@ -80,7 +80,7 @@ class CFModel(TrainedModel):
         self._users = self.add_weight((self.num_users, dim), normal, name="user_embeddings")
         self._items = self.add_weight((self.num_items, dim), normal, name="item_embeddings")
         self._start()
-        self._num_ratings = self._counter("num_ratings")  # fold-in has to know |Omega|
+        self._user_num_ratings = self._counter("user_num_ratings", self.num_users)
 
     @property
     def user_embeddings(self) -> np.ndarray:
@@ -91,6 +91,15 @@ class CFModel(TrainedModel):
     def item_embeddings(self) -> np.ndarray:
         """V as a NumPy array [num_items, d], a copy."""
         return self._items.numpy()
+
+    @property
+    def user_num_ratings(self) -> np.ndarray:
+        """How many ratings of each user the last training had, integers [num_users], a copy."""
+        return self._user_num_ratings.numpy()
+
+    def _by_id(self) -> dict[str, str]:
+        by_user = self._users.path, self._user_num_ratings.path
+        return {self._items.path: "items"} | dict.fromkeys(by_user, "users")
 
     # Training
     def train(
@@ -186,12 +195,13 @@ class CFModel(TrainedModel):
             )
         ratings = self._both(train, test)
         l2, pull = self._settings()
-        columns = _columns(ratings[0])
-        inputs = _als.sweep_inputs(*columns, self._shape(), l2_coeff=l2, gravity_coeff=pull)
-        sweeps = _als.sweeps_function(l2 == 0)
+        sweeps = _als.sweeps_function(
+            *_columns(ratings[0]), self._shape(), self.embedding_dim,
+            l2_coeff=l2, gravity_coeff=pull,
+        )  # fmt: skip
 
         def advance(count):
-            users, items = sweeps(*self._tables(), *inputs, tf.constant(count))
+            users, items = sweeps(self.user_embeddings, self.item_embeddings, count)
             self._users.assign(users)
             self._items.assign(items)
             self._iteration.assign_add(count)
@@ -243,7 +253,7 @@ class CFModel(TrainedModel):
 
     def _fixed(self) -> tuple[np.ndarray, np.ndarray]:
         """V in float64, and the part of a new user's matrix that all users share."""
-        count = int(self._num_ratings.numpy())
+        count = int(self.user_num_ratings.sum())  # |Omega|
         if not count:
             raise ValueError(
                 "fold_in should be called on a trained model. Received: a new one. Call train."
@@ -278,7 +288,7 @@ class CFModel(TrainedModel):
 
     def train_step(self, data: tf.SparseTensor) -> dict[str, Any]:
         """One step of the optimizer, for `fit`."""
-        self._num_ratings.assign(tf.size(data.values, tf.int64))
+        self._user_num_ratings.assign(self._of_users(data))
         return super().train_step(data)
 
     def _loss_parts(self, data):
@@ -296,6 +306,10 @@ class CFModel(TrainedModel):
 
     def _tables(self) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.convert_to_tensor(self._users), tf.convert_to_tensor(self._items)
+
+    def _of_users(self, ratings):
+        count = self.num_users
+        return tf.math.bincount(ratings.indices[:, 0], None, count, count, tf.int64)
 
     def _both(self, train, test):
         ratings = [self._tensor("train", train)]
@@ -359,6 +373,7 @@ class CFModel(TrainedModel):
     def _measure(self, ratings) -> Callable[[], dict[str, float]]:
         """A function that measures the model: what a row of the history says of it."""
         counts, workers = [len(A.values) for A in ratings], self._workers
+        of_users = self._of_users(ratings[0])
         if workers.size > 1:  # each measures the errors of its own users
             mine = [A.indices[:, 0] % workers.size == workers.index for A in ratings]
             ratings = [tf.sparse.retain(*each) for each in zip(ratings, mine, strict=True)]
@@ -367,7 +382,7 @@ class CFModel(TrainedModel):
         measure = _descent.measure_function(len(pairs), dense)
 
         def measured():
-            self._num_ratings.assign(counts[0])  # here, since all arguments have passed
+            self._user_num_ratings.assign(of_users)  # here, since all arguments have passed
             *errors, l2, pull = measure(pairs, *self._tables()).numpy().tolist()
             train, test = [*(workers.total(errors) / counts).tolist(), np.nan][:2]
             l2, pull = self.l2_coeff * l2, self.gravity_coeff * pull

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import numbers
 import re
 from collections.abc import Iterable, Sequence
@@ -29,30 +30,22 @@ def texts(ids: Iterable[Any]) -> pd.Index:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """The model's row of each user and item of a data set, -1 where the model has none.
+    """The model's row of each user and item of a data set, -1 where the model has none."""
 
-    Attributes:
-        users: integers [N].
-        items: integers [M].
-    """
-
-    users: np.ndarray
-    items: np.ndarray
+    users: np.ndarray  # integers [N]
+    items: np.ndarray  # [M]
 
     def require(self, data: Dataset, *kinds: str) -> None:
-        """Refuse data that has a "user" or an "item" which is not in the model.
-
-        Raises:
-            ValueError: with the number and the first ids of what is not.
-        """
+        """Raises ValueError if a "user" or an "item" of the data is not in the model."""
         for kind in kinds:
             frame, rows = (data.users, self.users) if kind == "user" else (data.items, self.items)
             strange = frame[f"{kind}_id"].to_numpy()[rows < 0].tolist()
             if strange:
                 raise ValueError(
                     f"data should have {kind}s of the model only. Received: {len(strange)} of "
-                    f"{len(frame)} that are not in it: {_checks.shown(strange)}. Make a new model "
-                    "for this data, or leave their ratings out."
+                    f"{len(frame)} that are not in it: {_checks.shown(strange)}. "
+                    "model.for_data(data) makes a model that goes on with them, or leave their "
+                    "ratings out."
                 )
 
 
@@ -63,13 +56,9 @@ def align(model: Any, data: Dataset) -> Alignment:
         model: a model with `user_ids` and `item_ids`, Indexes of texts; where it has none, with
             as many rows as the data (`num_users`, `num_items`), taken as they are. Or a pair of
             arrays [N, d], [M, d].
-        data: a `Dataset`.
 
-    Returns:
-        An `Alignment`. A model without a table of users has row -1 for each of them.
-
-    Raises:
-        ValueError: if a model without ids has another number of rows, or not one item is known.
+    A model without a table of users has row -1 for each of them. Raises ValueError if a model
+    without ids has another number of rows, or not one item is known.
     """
     items = _rows(model, _dataset(data).items["item_id"], "item", 1)
     if not (items >= 0).any():
@@ -101,55 +90,69 @@ def _rows(model: Any, ids: pd.Series, kind: str, place: int) -> np.ndarray:
 
 
 def find_user(data: Dataset, user: Any) -> int:
-    """The row of a user, by id: 17 and "17" are the same user.
+    """The row of a user, by id: 17, 17.0 and "17" are the same user. Raises as `find_users`."""
+    return int(find_users(data, [user])[0])
 
-    Raises:
-        ValueError: if it is no id of `data.users`.
-    """
-    ids = texts(_dataset(data).users["user_id"])
-    found = np.flatnonzero(ids == str(user)) if _is_name(user) else np.array([])
-    if not len(found):
+
+def find_users(data: Dataset, users: Iterable[Any]) -> np.ndarray:
+    """The rows [n] of users, by their ids. Raises ValueError if one is no id of `data.users`."""
+    ids, users = texts(_dataset(data).users["user_id"]), list(users)
+    rows = ids.get_indexer(pd.Index([_name(user) for user in users], dtype="str"))
+    if (rows < 0).any():
+        user = users[int(np.argmin(rows))]
         near = difflib.get_close_matches(str(user), ids.tolist(), n=3, cutoff=0.6)
         raise ValueError(
             f"user should be an id of data.users, no row number. Received: {user!r}. "
             + (f"Closest: {', '.join(near)}." if near else 'Look for it in data.users["user_id"].')
         )
-    return int(found[0])
+    return rows
 
 
 def match_item(data: Dataset, item: Any) -> int:
     """The row of an item, by its id or its whole title.
 
-    An integer is an id. A text is an id or a title; case, year and article of a title may be left
+    A number is an id. A text is an id or a title; case, year and article of a title may be left
     out where one item fits.
 
-    Raises:
-        LookupError: if it is neither; the message lists titles that hold it, or the closest.
-        ValueError: if several items fit, or it is neither an integer nor a text.
+    Raises LookupError if it is neither, with titles that hold it, or the closest; ValueError if
+    several items fit, or it is neither a number nor a text.
     """
-    if not _is_name(item):
+    return match_items(data, [item])[0]
+
+
+def match_items(data: Dataset, items: Iterable[Any]) -> list[int]:
+    """The rows of items, as `match_item` finds each; all titles are read once."""
+    by_id = {name: row for row, name in enumerate(texts(_dataset(data).items["item_id"]))}
+
+    @functools.cache
+    def by_title(spell):
+        rows: dict[str, list[int]] = {}
+        for row, title in enumerate(data.items["title"].tolist()):
+            for name in spell(title):
+                rows.setdefault(name, []).append(row)
+        return rows
+
+    return [_match(data, item, by_id, by_title) for item in items]
+
+
+def _match(data, item, by_id, by_title):
+    name = _name(item)
+    if name is None:
         raise ValueError(
-            f"An item should be an id (an integer or a text) or a title. Received: {item!r}."
+            f"An item should be an id (a number or a text) or a title. Received: {item!r}."
         )
-    by_id = np.flatnonzero(texts(_dataset(data).items["item_id"]) == str(item)).tolist()
-    if not isinstance(item, str):
-        if not by_id:
-            raise LookupError(
-                f"item should be an id of data.items, no row number. Received: {item!r}. Find it "
-                "by its title: find_item(data, text)."
-            )
-        return by_id[0]
-    titles = data.items["title"].tolist()
-    wanted = item.strip().casefold()
-    for is_meant in (
-        lambda title: title == item,
-        lambda title: title.strip().casefold() == wanted,
-        lambda title: wanted in _spellings(title),
-    ):
-        found = [row for row, title in enumerate(titles) if is_meant(title)]
-        if found:
-            break
-    found = by_id + [row for row in found if row not in by_id]
+    found = [by_id[name]] if name in by_id else []
+    if isinstance(item, str):
+        plain = item.strip().casefold()
+        for spell, text in zip(_SPELLINGS, (item, plain, plain), strict=True):
+            if rows := by_title(spell).get(text):
+                found += [row for row in rows if row not in found]
+                break
+    elif not found:
+        raise LookupError(
+            f"item should be an id of data.items, no row number. Received: {item!r}. Find it by "
+            "its title: find_item(data, text)."
+        )
     if not found:
         try:
             near = f"Titles that hold it: {_named(data, find_item(data, item).index.tolist())}"
@@ -170,17 +173,10 @@ def match_item(data: Dataset, item: Any) -> int:
 def find_item(data: Dataset, text: str) -> pd.DataFrame:
     """Find the items whose title contains a text, whatever the case.
 
-    Args:
-        data: a `Dataset`.
-        text: taken literally; blanks around it do not count.
-
-    Returns:
-        A frame of all matches, most rated first, by `item_num`: `item_id`, `title`, `genres`
-        (text) and `year` where the data has them, `num_ratings`.
-
-    Raises:
-        LookupError: if there is none; the message names the closest titles.
-        ValueError: if the text is empty.
+    The text is taken literally; blanks around it do not count. Returns a frame of all matches,
+    most rated first, by `item_num`: `item_id`, `title`, `genres` (text) and `year` where the data
+    has them, `num_ratings`. Raises LookupError if there is none, with the closest titles;
+    ValueError if the text is empty.
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"text should be part of a title. Received: {text!r}.")
@@ -197,13 +193,13 @@ def find_item(data: Dataset, text: str) -> pd.DataFrame:
 
 def describe(data: Dataset, item_nums: Sequence[int] | np.ndarray) -> pd.DataFrame:
     """What lists say of items, by `item_num`: id, title, genres as text, year, num_ratings."""
-    rows = np.asarray(item_nums, np.int64)
+    rows, places = np.unique(np.asarray(item_nums, np.int64), return_inverse=True)
     wanted = ("item_id", "title", "genres", "year")
     frame = data.items.iloc[rows][[name for name in wanted if name in data.items]]
     if "genres" in frame:
         frame = frame.assign(genres=[", ".join(genres) for genres in frame["genres"]])
     counts = np.bincount(data.ratings["item_num"], minlength=data.num_items)
-    return frame.assign(num_ratings=counts[rows])
+    return frame.assign(num_ratings=counts[rows]).iloc[places]
 
 
 def _dataset(data: Any) -> Dataset:
@@ -215,8 +211,13 @@ def _dataset(data: Any) -> Dataset:
     return data
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool)
+def _name(value: Any) -> str | None:
+    """The text by which an id is compared; None of what can be none."""
+    if not isinstance(value, (str, numbers.Real)) or isinstance(value, bool):
+        return None
+    if isinstance(value, str) or float(value) % 1:
+        return str(value)
+    return str(int(value))  # type: ignore[call-overload]
 
 
 def _named(data: Dataset, rows: list[int]) -> str:
@@ -237,3 +238,6 @@ def _spellings(title: str) -> set[str]:
     elif front := re.fullmatch(r"(?:the|a|an) (.*)", name, re.DOTALL):
         names.add(front[1])
     return names | {name + year for name in names}
+
+
+_SPELLINGS = (lambda title: [title], lambda title: [title.strip().casefold()], _spellings)

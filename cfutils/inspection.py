@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
 from cfutils import _checks
-from cfutils.data import Dataset
+from cfutils.data import Dataset, as_array, check_dataset
 from cfutils.scores import compute_scores, top_k
 
 _BLOCK = 1024
@@ -27,7 +27,7 @@ def nearest_items(
 
     Takes an array [M, d]; `measure` as for `compute_scores`.
     """
-    items = np.asarray(item_embeddings)
+    items = as_array("item_embeddings", item_embeddings, None, None)
     if _checks.positive_integer("k", k) >= len(items):
         raise ValueError(f"k should be less than the {len(items)} items. Received: {k}")
     itself = scipy.sparse.eye_array(len(items), format="csr")
@@ -55,12 +55,13 @@ def genre_lift(
     Returns: a frame by `genre`: `num_items`, `agreement`, `chance`, `lift`, `p_value`; NaN for a
     genre of fewer than two items. The first row "any" is about neighbours that share at least one
     genre with the item. Of 19 genres about one has p <= 0.05 where there is nothing.
-    Raises: ValueError if the shapes differ, a row is out of range, or an indicator is not 0 or 1.
+    Raises: ValueError if the shapes differ, a row is out of range or that of the item itself, or an
+    indicator is not 0 or 1.
     Source: Phipson and Smyth, Permutation p-values should never be zero, 2010 (the added 1).
     """
-    nearest, table = np.asarray(nearest), genres.to_numpy()
-    _check_neighbours(nearest, table)
-    count, table = len(table), table.astype("float32")
+    nearest, table = _neighbours(nearest, genres)
+    num_permutations = _checks.positive_integer("num_permutations", num_permutations)
+    count = len(table)
     rows, columns = np.repeat(np.arange(count), nearest.shape[1]), nearest.ravel()
     links = scipy.sparse.csr_array((np.ones(len(rows), "float32"), (rows, columns)), (count, count))
     kinds, kind, of_kind = np.unique(table, axis=0, return_inverse=True, return_counts=True)
@@ -71,7 +72,7 @@ def genre_lift(
         return np.concatenate([[any_genre], (dealt * (links @ dealt)).sum(0, dtype="float64")])
 
     observed = agreements(np.arange(count))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_checks.integer("seed", seed, 0))
     as_high = np.zeros(len(observed))
     for _ in range(num_permutations):
         as_high += agreements(rng.permutation(count)) >= observed
@@ -94,7 +95,8 @@ def norm_popularity(item_embeddings: ArrayLike, popularity: ArrayLike) -> float:
 
     Takes arrays [M, d] and [M]. From -1 to 1; NaN if one of the two is the same everywhere.
     """
-    return _spearman(np.linalg.norm(item_embeddings, axis=1), popularity)
+    items = as_array("item_embeddings", item_embeddings, None, None)
+    return _spearman(np.linalg.norm(items, axis=1), as_array("popularity", popularity, len(items)))
 
 
 def norm_persistence(initial: ArrayLike, final: ArrayLike, popularity: ArrayLike) -> pd.DataFrame:
@@ -107,15 +109,11 @@ def norm_persistence(initial: ArrayLike, final: ArrayLike, popularity: ArrayLike
     norms in it are the same.
     Raises: ValueError if lengths differ, or a popularity is negative or missing.
     """
-    popularity = np.asarray(popularity)
-    if not np.shape(initial) == np.shape(final) == (len(popularity), np.shape(final)[-1]):
-        raise ValueError(
-            "initial and final should have the same shape, a row per value of popularity. "
-            f"Received: {list(np.shape(initial))}, {list(np.shape(final))}, {len(popularity)}"
-        )
-    if not (popularity >= 0).all():
+    popularity = as_array("popularity", popularity, None)
+    initial = as_array("initial", initial, len(popularity), None)
+    tables = {"initial": initial, "final": as_array("final", final, *initial.shape)}
+    if (popularity < 0).any():
         raise ValueError(f"popularity should be 0 or more. Received: {popularity.min()}")
-    tables = {"initial": initial, "final": final}
     norms = pd.DataFrame({name: np.linalg.norm(v, axis=1) for name, v in tables.items()})
     buckets = pd.cut(popularity, [*_BUCKETS.values(), np.inf], right=False, labels=list(_BUCKETS))
     groups = norms.groupby(buckets, observed=False)
@@ -149,18 +147,20 @@ def folding(
     Raises: ValueError if a table has other users or items than `train`, or all pairs are rated.
     Source: Xin et al., Folding: Why Good Models Sometimes Make Spurious Recommendations, 2017.
     """
+    check_dataset("train", train)
     shape = train.num_users, train.num_items
     if not isinstance(relatedness, (tuple, list)):
         relatedness = np.full((shape[0], 1), relatedness), np.ones((shape[1], 1))
-    tables = user_embeddings, item_embeddings, *relatedness
-    if (received := tuple(len(np.asarray(table)) for table in tables)) != shape + shape:
+    if len(relatedness) != 2:
         raise ValueError(
-            f"user_embeddings, item_embeddings and a pair of relatedness should have {shape} rows, "
-            f"one for each user and item of train. Received: {received[:2]}, {received[2:]}"
+            f"relatedness should be a number or two arrays. Received: {len(relatedness)} parts."
         )
+    users = as_array("user_embeddings", user_embeddings, shape[0], None)
+    items = as_array("item_embeddings", item_embeddings, shape[1], users.shape[1])
+    of_users = as_array("relatedness[0]", relatedness[0], shape[0], None)
+    of_items = as_array("relatedness[1]", relatedness[1], shape[1], of_users.shape[1])
     # <U_i, V_j> - r_ij as one dot product
-    users = np.hstack([user_embeddings, relatedness[0]])
-    items = np.hstack([item_embeddings, -np.asarray(relatedness[1])])
+    users, items = np.hstack([users, of_users]), np.hstack([items, -of_items])
     observed = train.interactions()
     excess, above, pairs = 0.0, 0, 0
     for start in range(0, shape[0], _BLOCK):
@@ -183,12 +183,18 @@ def tsne_map(embeddings: ArrayLike, *, perplexity: float = 30.0, seed: int = 0) 
     Source: van der Maaten and Hinton, Visualizing Data using t-SNE, 2008; scikit-learn.
     Cost: a few seconds for thousands of points.
     """
+    points = as_array("embeddings", embeddings, None, None).astype("float32")
+    if _checks.finite("perplexity", perplexity, positive=True) >= len(points):
+        raise ValueError(
+            f"perplexity should be less than the {len(points)} embeddings. Received: {perplexity}"
+        )
+    seed = _checks.integer("seed", seed, 0)
     # A random start: from the PCA, scikit-learn's usual one, all seeds give the same map.
     layout = TSNE(
         2, perplexity=perplexity, init="random", random_state=seed, max_iter=500, n_jobs=1
     )
     with threadpool_limits(1):  # with more threads it is several times slower on a busy machine
-        return layout.fit_transform(np.asarray(embeddings, dtype="float32"))
+        return layout.fit_transform(points)
 
 
 def map_quality(
@@ -210,30 +216,40 @@ def map_quality(
     Source: Venna and Kaski, Neighborhood Preservation in Nonlinear Projection Methods, 2001.
     Cost: O(M^2 (d + log M)) time, O(M^2) memory: for thousands of points.
     """
-    embeddings, coordinates = np.asarray(embeddings), np.asarray(coordinates)
-    if len(embeddings) != len(coordinates) or not 0 < num_neighbors < len(embeddings) / 2:
+    embeddings = as_array("embeddings", embeddings, None, None)
+    coordinates = as_array("coordinates", coordinates, len(embeddings), 2)
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric should be 'euclidean' or 'cosine'. Received: {metric!r}.")
+    if _checks.positive_integer("num_neighbors", num_neighbors) >= len(embeddings) / 2:
         raise ValueError(
-            "embeddings and coordinates should have the same number of rows, more than twice "
-            f"num_neighbors={num_neighbors}. Received: {len(embeddings)} and {len(coordinates)}"
+            "embeddings should have more than twice as many rows as num_neighbors="
+            f"{num_neighbors}. Received: {len(embeddings)}."
         )
     trust = trustworthiness(embeddings, coordinates, n_neighbors=num_neighbors, metric=metric)
-    distances = pdist(embeddings, metric), pdist(coordinates)
+    # the cosine of a vector of zeros is 0
+    distances = np.nan_to_num(pdist(embeddings, metric), nan=1.0), pdist(coordinates)
     return pd.Series({"trustworthiness": trust, "distance_correlation": _spearman(*distances)})
 
 
-def _check_neighbours(nearest: np.ndarray, table: np.ndarray) -> None:
-    count = len(table)
-    if nearest.ndim != 2 or len(nearest) != count or not nearest.size:
+def _neighbours(nearest: ArrayLike, genres: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(genres, pd.DataFrame) or not genres.size:
         raise ValueError(
-            f"nearest should have a row for each of the {count} items of genres. "
-            f"Received: shape {list(nearest.shape)}"
+            "genres should be a frame with a row per item and a column per genre. Received: "
+            f"{type(genres).__name__}. data.genre_table() makes it."
         )
+    table, count = genres.to_numpy(), len(genres)
+    nearest = as_array("nearest", nearest, count, None, kinds="iu")
+    itself = nearest == np.arange(count)[:, None]
     for name, values, bad, rule in (
         ("nearest", nearest, (nearest < 0) | (nearest >= count), f"rows from 0 to {count - 1}"),
+        ("nearest", nearest, itself, "other items than that of the row"),
         ("genres", table, ~np.isin(table, (0, 1)), "indicators, 0 or 1"),
     ):
-        if bad.any():
-            raise ValueError(f"{name} should hold {rule}. Received: {values[bad][0]}")
+        if bad.any() or not values.size:
+            raise ValueError(
+                f"{name} should hold {rule}. Received: {_checks.shown(values[bad].tolist(), 1)}"
+            )
+    return nearest, table.astype("float32")
 
 
 def _spearman(first: ArrayLike, second: ArrayLike) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import scipy.sparse
 import scipy.stats
 
 from cfutils import _checks, _progress
-from cfutils.data import Dataset
+from cfutils.data import Dataset, as_array, check_dataset
 from cfutils.recommendation import embeddings
 from cfutils.scores import best_columns, top_k
 
@@ -44,12 +45,13 @@ def rank_candidates(
     Cost: O(n M) time, d times that from embeddings; 16 MiB beside the result (see `top_k`).
     """
     k = _checks.positive_integer("k", k)
-    _check_dataset("train", train)
+    check_dataset("train", train)
     users = _user_nums(user_nums, train.num_users)
     num_items = train.num_items
     seen = train.interactions()[users]
-    order = np.random.default_rng(seed).permutation(num_items)
-    if isinstance(scores, (tuple, list)) or hasattr(scores, "item_embeddings"):
+    order = np.random.default_rng(_checks.integer("seed", seed, 0)).permutation(num_items)
+    pair = isinstance(scores, (tuple, list)) and len(scores) == 2 and np.ndim(scores[0]) == 2
+    if pair or hasattr(scores, "item_embeddings"):
         U, V = embeddings(scores, train)
         best, _ = top_k(U[users], V[order], k, exclude=seen[:, order], progress=progress)
         return np.where(best >= 0, order[best], -1)
@@ -80,7 +82,7 @@ def ranking_metrics(
     test: Dataset,
     *,
     k: int = 10,
-    relevant_rating: float = 4.0,
+    relevant_rating: float | None = None,
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Recall, NDCG and precision at k of each user who has something relevant in the test ratings.
@@ -95,11 +97,13 @@ def ranking_metrics(
     Args:
         scores, k, progress: as for `rank_candidates`.
         train, test: two parts of the ratings of the same users and items.
+        relevant_rating: None stands for 4 where ratings are stars up to 5, and for 1 where all are
+            1; on another scale it has to be said.
 
     Returns: a frame with one row per user with a relevant item, by `user_num`: `num_relevant`,
     `recall`, `ndcg`, `precision`. A model's figure is the mean over users.
     Raises: ValueError if `train` and `test` have other users or items, or a rating in common, if
-    nothing is relevant, or as `rank_candidates`.
+    nothing is relevant or the scale leaves open what is, or as `rank_candidates`.
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation, 2002 (binary gains).
     """
     relevant, frame = _relevant(train, test, relevant_rating)
@@ -114,7 +118,7 @@ def ranking_metrics(
 
 
 def chance_metrics(
-    train: Dataset, test: Dataset, *, k: int = 10, relevant_rating: float = 4.0
+    train: Dataset, test: Dataset, *, k: int = 10, relevant_rating: float | None = None
 ) -> pd.DataFrame:
     """What ranking the candidates at random gives: the exact expectation, by the same protocol.
 
@@ -145,9 +149,10 @@ def list_metrics(ranked: npt.ArrayLike, popularity: npt.ArrayLike) -> pd.Series:
     Takes rows of items [n, k] as from `rank_candidates` or `top_k`, -1 for an empty place, and an
     array [M] such as the number of training ratings of each item.
 
-    Raises: ValueError if a row is not in -1..M-1, or all places are empty.
+    Raises: ValueError if a row is not in -1..M-1, all places are empty, or a popularity is missing.
     """
-    ranked, popularity = np.asarray(ranked), np.asarray(popularity)
+    ranked = as_array("ranked", ranked, None, None, kinds="iu")
+    popularity = as_array("popularity", popularity, None)
     num_items = len(popularity)
     wrong = ranked[(ranked < -1) | (ranked >= num_items)]
     if len(wrong):
@@ -169,17 +174,19 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     differences on the same splits. `confidence` is how probably such intervals cover the true mean.
 
     Returns: a series with `mean`, `low`, `high` and `n`.
-    Raises: ValueError if there are fewer than two values, or one is not finite.
+    Raises: ValueError if there are fewer than two values, one is not finite, or `confidence` is not
+    between 0 and 1.
     """
+    confidence = _checks.share("confidence", confidence)
     try:
-        numbers = np.asarray(values, dtype="float64")
+        figures = np.asarray(values, dtype="float64")
     except (TypeError, ValueError):
-        numbers = np.empty(0)
-    if numbers.ndim != 1 or len(numbers) < 2 or not (np.abs(numbers) < 1e150).all():
+        figures = np.empty(0)
+    if figures.ndim != 1 or len(figures) < 2 or not (np.abs(figures) < 1e150).all():
         raise ValueError(f"values should be two or more finite numbers. Received: {values!r}")
-    mean, error = numbers.mean(), scipy.stats.sem(numbers)
-    half = error * scipy.stats.t.ppf((1 + confidence) / 2, len(numbers) - 1)
-    return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n": len(numbers)})
+    mean, error = figures.mean(), scipy.stats.sem(figures)
+    half = error * scipy.stats.t.ppf((1 + confidence) / 2, len(figures) - 1)
+    return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n": len(figures)})
 
 
 def verdict(differences: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
@@ -192,14 +199,6 @@ def verdict(differences: npt.ArrayLike, confidence: float = 0.95) -> pd.Series:
     reading = "does not hold" if interval["high"] < 0 else "undecided"
     reading = "holds" if interval["low"] > 0 else reading
     return pd.Series({**interval, "n": int(interval["n"]), "verdict": reading})
-
-
-def _check_dataset(name: str, part: Any) -> None:
-    if not isinstance(part, Dataset):
-        raise ValueError(
-            f"{name} should be a Dataset. Received: {type(part).__name__}. Take a part of "
-            "data.split(seed=...), or dataclasses.replace(data, ratings=frame)."
-        )
 
 
 def _user_nums(user_nums: npt.ArrayLike | None, num_users: int) -> np.ndarray:
@@ -216,19 +215,20 @@ def _user_nums(user_nums: npt.ArrayLike | None, num_users: int) -> np.ndarray:
 
 def _table(scores: npt.ArrayLike, shape: tuple[int, int]) -> np.ndarray:
     table = np.asarray(scores)
-    if table.shape != shape:
+    if table.shape != shape or table.dtype.kind not in "biuf":
         raise ValueError(
-            f"scores should have shape {list(shape)}, users by items. Received: {list(table.shape)}"
+            f"scores should be numbers of shape {list(shape)}, users by items. Received: "
+            f"{list(table.shape)}, {table.dtype}"
         )
     return table
 
 
 def _relevant(
-    train: Dataset, test: Dataset, relevant_rating: float
+    train: Dataset, test: Dataset, relevant_rating: float | None
 ) -> tuple[scipy.sparse.csr_array, pd.DataFrame]:
     """Where the relevant test ratings are, [N, M], and the users who have any: `num_relevant`."""
-    _check_dataset("train", train)
-    _check_dataset("test", test)
+    check_dataset("train", train)
+    check_dataset("test", test)
     for kind in ("user", "item"):
         known, ids = (getattr(data, f"{kind}s")[f"{kind}_id"].tolist() for data in (train, test))
         if ids != known:
@@ -247,6 +247,7 @@ def _relevant(
             f"{train.users['user_id'][user]} for item_id {train.items['item_id'][item]}. Take "
             "parts without common ratings: train, test = data.split(seed=...)."
         )
+    relevant_rating = _least_relevant(train, test, relevant_rating)
     relevant = (test.ratings["rating"] >= relevant_rating).to_numpy()
     if not relevant.any():
         raise ValueError(
@@ -254,8 +255,27 @@ def _relevant(
             f"Received: {len(relevant)} ratings, highest {test.ratings['rating'].max()}"
         )
     places = users[relevant], items[relevant]
-    numbers = np.bincount(places[0])
+    counts = np.bincount(places[0])
     shape = test.num_users, test.num_items
     matrix = scipy.sparse.csr_array((np.ones(len(places[0]), bool), places), shape)
-    by_user = pd.Index(np.flatnonzero(numbers), name="user_num")
-    return matrix, pd.DataFrame({"num_relevant": numbers[numbers > 0]}, by_user)
+    by_user = pd.Index(np.flatnonzero(counts), name="user_num")
+    return matrix, pd.DataFrame({"num_relevant": counts[counts > 0]}, by_user)
+
+
+def _least_relevant(train: Dataset, test: Dataset, given: float | None) -> float:
+    """What is said, or 4 of five stars, or 1 where every rating is 1."""
+    if given is not None:
+        if isinstance(given, bool) or not isinstance(given, numbers.Real) or not np.isfinite(given):
+            raise ValueError(f"relevant_rating should be a number or None. Received: {given!r}.")
+        return float(given)
+    ratings = np.concatenate([part.ratings["rating"].to_numpy("float64") for part in (train, test)])
+    lowest, highest = ratings.min(), ratings.max()
+    if lowest == highest == 1:
+        return 1.0
+    if lowest >= 0.5 and 4 < highest <= 5:
+        return 4.0
+    raise ValueError(
+        "relevant_rating should say which ratings count as relevant where they are not stars up to "
+        f"5. Received: None, of ratings from {lowest:g} to {highest:g}. Say it: "
+        f"relevant_rating={ratings.mean():.3g}, their mean, for instance."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import numbers
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ import pandas as pd
 import scipy.sparse
 
 from cfutils import _checks
-from cfutils.data import Dataset
-from cfutils.ids import align, describe, find_item, find_user, match_item
-from cfutils.scores import best_columns, compute_scores
+from cfutils.data import Dataset, check_dataset
+from cfutils.ids import align, describe, find_item, find_users, match_item, match_items, texts
+from cfutils.scores import best_columns, compute_scores, top_k
+
+_FOLDED = 4096  # users folded in at once
 
 __all__ = ["embeddings", "item_ratings", "neighbours", "recommend"]
 
@@ -23,74 +25,108 @@ __all__ = ["embeddings", "item_ratings", "neighbours", "recommend"]
 def recommend(
     model: Any,
     data: Dataset,
-    user: int | str | None = None,
+    user: Any = None,
     *,
     ratings: Mapping[int | str, float] | None = None,
     k: int = 10,
+    items: Iterable[int | str] | None = None,
+    without: Iterable[int | str] = (),
+    exclude: Dataset | None = None,
     measure: str = "dot",
     alpha: float | None = None,
     rated: str = "exclude",
+    progress: bool | None = None,
 ) -> pd.DataFrame:
-    """Lists the k items with the highest scores for a user of the data, or for somebody new.
+    """Lists the k items with the highest scores for a user, for many, or for somebody new.
 
     Nothing is trained: who is not in the model is folded in (`model.fold_in`) from their ratings.
     With gravity a low rating raises the scores of similar items as well, only less than a high one:
-    what is not rated counts as 0. So does any rating in a softmax model.
+    what is not rated counts as 0. So does any rating in a softmax model. Whoever the model can say
+    nothing of gets the most rated items.
 
     Args:
         model: a trained model, or a pair of arrays [N, d], [M, d]. Items that it lacks are left
             out, with a warning.
-        user: an id of `data.users`.
+        user: an id of `data.users`, or several in a list; None for all users.
         ratings: {id or title: rating} of somebody new, in the place of `user`. A title's case, year
             and article may be left out where one item fits.
+        items, without: ids or titles: only these items, not these.
+        exclude: a Dataset of what users have seen besides `data`, which is left out too.
         measure, alpha: as for `cfutils.compute_scores`.
-        rated: "exclude" leaves rated items out, "mark" adds the column `rating`.
+        rated: "exclude" leaves items out that are rated in `data`, "mark" adds the column `rating`.
+        progress: whether to show a bar on standard error; None if that is a terminal.
 
     Returns: a frame, best first, by `rank` 1..k, shorter where fewer items remain: `item_id`,
     `title`, `genres` (text) and `year` where the data has them, `num_ratings`, `score`; marked,
     `rating`, NaN where there is none; with `ratings`, `because`: the title of the own rating that
-    adds most to the score, missing where none raises it.
-    Raises: ValueError if an option is wrong, the model is untrained, the user is unknown or has no
-    ratings to fold in, or a rating is out of the range of `data.ratings`; LookupError if an item is
-    unknown, with the closest titles.
+    adds most to the score, missing where none raises it. For several users one frame of all, with
+    the columns `user_id` and `rank` before and `basis` behind: "model", "ratings" if they were
+    folded in, or "popularity" (no score). A single list has `basis` if it is "popularity", and a
+    warning.
+    Raises: ValueError if an option is wrong, the model is untrained, a user is unknown, or a rating
+    is out of the range of `data.ratings`; LookupError if an item is unknown, with the closest
+    titles.
+    Cost: that of `top_k`, and of `fold_in` for those who are not in the model.
     """
     if rated not in ("exclude", "mark"):
         raise ValueError(f"rated should be 'exclude' or 'mark'. Received: {rated!r}.")
-    if (user is None) == (ratings is None):
+    if ratings is not None and (user is not None or exclude is not None):
+        other = "user" if user is not None else "exclude"
         raise ValueError(
-            "recommend should be given either user or ratings. Received: "
-            f"{'neither' if user is None else 'both'}. Give one: user=17, or ratings={{title: 5}}."
+            f"{other} should not be given with ratings, which are of somebody new. Received: both. "
+            "Leave one of them out; without= leaves items out."
         )
-    users, items, rows = _aligned(model, data)
-    if ratings is None:
-        user_num = find_user(data, user)
-        place, given = rows.users[user_num], f"user {user!r}"
-        own = data.ratings[data.ratings["user_num"] == user_num].set_index("item_num")["rating"]
-    else:
-        place, given = -1, f"ratings of {_checks.shown(ratings)}"
-        own = pd.Series(item_ratings(data, ratings))
-    known = own[rows.items[own.index] >= 0].astype("float64")
-    places = rows.items[known.index]
-    query = users[place] if place >= 0 else _folded(model, places, known.to_numpy(), given)
-    if ratings is None and getattr(model, "user_ids", None) is not None and rows.users.max() < 0:
-        warnings.warn(
-            f"None of the users of data is in the model, which has {model.user_ids[0]!r} and "
-            "others: they are folded in. Are their ids written as before?",
-            stacklevel=2,
-        )
-    scores = compute_scores(query, items, measure, alpha=alpha)
-    scores[rows.items < 0] = -np.inf
-    if rated == "exclude":
-        scores[own.index] = -np.inf
-    best, frame = _best(data, scores, k)
-    if rated == "mark":
-        frame["rating"] = own.reindex(best).to_numpy("float64")
+    k, single = _checks.positive_integer("k", k), ratings is not None or np.ndim(user) == 0
+    users, V, rows = _aligned(model, data)
     if ratings is not None:
-        parts = model.fold_in_parts(places, known.to_numpy())  # [n, d]
-        terms = items[best] @ parts.T  # [k, n]: a score is linear in its parts
-        titles = data.items["title"].to_numpy()[known.index[terms.argmax(axis=1)]]
-        frame["because"] = pd.Series(titles, frame.index, dtype="str").where(terms.max(axis=1) > 0)
-    return frame
+        own = item_ratings(data, ratings)
+        cells = np.zeros(len(own), int), np.array(list(own))
+        seen = scipy.sparse.csr_array((list(own.values()), cells), (1, data.num_items))
+        places = np.array([-1])
+    else:
+        user_nums = _user_nums(data, user, single and user is not None)
+        single = single and user is not None
+        seen, places = data.interactions(binary=False)[user_nums], rows.users[user_nums]
+        if getattr(model, "user_ids", None) is not None and rows.users.max() < 0:
+            warnings.warn(
+                f"None of the users of data is in the model, which has {model.user_ids[0]!r} and "
+                "others: they are folded in. Are their ids written as before?",
+                stacklevel=2,
+            )
+    queries, basis = _queries(model, users, rows, places, seen)
+    left_out = (
+        seen.astype(bool) if rated == "exclude" else scipy.sparse.csr_array(seen.shape, dtype=bool)
+    )
+    if exclude is not None:
+        left_out = left_out + _also_seen(data, exclude, user_nums)
+    chosen = _candidates(data, rows, items, without)
+    how = {"exclude": left_out[:, chosen], "progress": progress}
+    found, scores = top_k(queries, V[chosen], k, measure=measure, alpha=alpha, **how)
+    known = np.flatnonzero(basis == "popularity")
+    if len(known):
+        counts = np.bincount(data.ratings["item_num"], minlength=data.num_items)[chosen]
+        how["exclude"] = how["exclude"][known]
+        found[known], _ = top_k(np.ones((len(known), 1)), counts[:, None], k, **how)
+        scores[known] = np.nan
+        if single:
+            warnings.warn(
+                "The model can say nothing of this user: the list is of the most rated items. "
+                "Train a model on their ratings, or give ratings=.",
+                stacklevel=2,
+            )
+    who, rank = np.nonzero(found >= 0)
+    best = chosen[found[who, rank]]
+    frame = describe(data, best).assign(score=scores[who, rank])
+    if rated == "mark":
+        frame["rating"] = np.where(seen.astype(bool)[who, best], seen[who, best], np.nan)
+    if ratings is not None and basis[0] == "ratings":
+        frame["because"] = _reasons(model, data, rows, own, V[best])
+    if single:
+        frame = frame.assign(basis=basis[0]) if len(known) else frame
+        return frame.set_index(pd.RangeIndex(1, len(best) + 1, name="rank"))
+    frame.insert(0, "user_id", data.users["user_id"].to_numpy()[user_nums[who]])
+    frame.insert(1, "rank", rank + 1)
+    return frame.assign(basis=basis[who]).reset_index(drop=True)
 
 
 def neighbours(
@@ -120,8 +156,8 @@ def neighbours(
     title = data.items["title"].iloc[item_num]
     if rows.items[item_num] < 0:
         raise ValueError(
-            f"item should be in the model. Received: {title!r}, which is not. Train a new model to "
-            "have it."
+            f"item should be in the model. Received: {title!r}, which is not. "
+            "model.for_data(data), trained, has it."
         )
     scores = compute_scores(items[item_num], items, measure, alpha=alpha)
     scores[(rows.items < 0) | (np.arange(len(items)) == item_num)] = -np.inf
@@ -204,26 +240,100 @@ def _aligned(model, data):
     if len(strange):
         warnings.warn(
             f"{len(strange)} of the {data.num_items} items of data are not in the model and are "
-            f"left out: {_checks.shown(strange)}. Train a new model to have them.",
+            f"left out: {_checks.shown(strange)}. model.for_data(data), trained, has them.",
             stacklevel=3,
         )
     return users, items[rows.items], rows
 
 
-def _folded(model, places, ratings, given):
-    """The embedding [d] of somebody who is not in the model, from ratings of the model's rows."""
-    if not hasattr(model, "fold_in"):
+def _user_nums(data, user, single):
+    """The rows of one user, of those in a list, each once, or of all."""
+    if user is None:
+        return np.arange(data.num_users)
+    found = find_users(data, [user] if single else user)
+    again = pd.Series(found).duplicated()
+    if again.any() or not len(found):
+        raise ValueError(
+            "user should be an id, or a list that holds each id once. Received: "
+            f"{list(user)[int(again.argmax())]!r} again."
+            if len(found)
+            else "user should be an id, or a list of ids. Received: an empty list."
+        )
+    return found
+
+
+def _queries(model, users, rows, places, seen):
+    """The embeddings [n, d] of users, and what each rests on: "model", "ratings", "popularity".
+
+    `places` are their rows in the model, -1 for none; `seen` their ratings [n, M] of the data.
+    """
+    num_items, dim = _tables(model)[1].shape
+    queries = np.zeros((len(places), dim), np.float32)
+    trained = places >= 0
+    counts = getattr(model, "user_num_ratings", None)
+    if counts is not None:
+        trained[trained] = counts[places[trained]] > 0
+    if users is not None:
+        queries[trained] = users[places[trained]]
+    basis = np.where(trained, "model", "ratings").astype(object)
+    cells = seen.tocoo()
+    kept = (rows.items[cells.col] >= 0) & ~trained[cells.row]
+    told = np.unique(cells.row[kept])
+    if len(told) and not hasattr(model, "fold_in"):
         raise ValueError(
             "model should have fold_in for whoever is not in it. Received: "
-            f"{type(model).__name__}, and {given}. Train a CFModel or a SoftmaxModel."
+            f"{type(model).__name__}. Train a CFModel or a SoftmaxModel."
         )
-    if not len(places):
+    columns = cells.row[kept], rows.items[cells.col[kept]]
+    history = scipy.sparse.csr_array((cells.data[kept], columns), (len(places), num_items))
+    for start in range(0, len(told), _FOLDED):
+        block = told[start : start + _FOLDED]
+        queries[block] = model.fold_in(history[block])
+    basis[~queries.any(axis=1)] = "popularity"
+    return queries, basis
+
+
+def _also_seen(data, exclude, user_nums):
+    """What the users have rated in another Dataset, found by ids: bool [n, M]."""
+    check_dataset("exclude", exclude)
+    wanted = texts(data.users["user_id"].iloc[user_nums])
+    places = texts(exclude.users["user_id"]).get_indexer(wanted)
+    there = np.flatnonzero(places >= 0)
+    cells = exclude.interactions()[places[there]].tocoo()
+    columns = texts(data.items["item_id"]).get_indexer(texts(exclude.items["item_id"]))[cells.col]
+    kept = columns >= 0
+    pairs = there[cells.row[kept]], columns[kept]
+    shape = len(user_nums), data.num_items
+    return scipy.sparse.csr_array((np.ones(len(pairs[0]), bool), pairs), shape)
+
+
+def _candidates(data, rows, items, without):
+    """Rows of the items that may be recommended, in their order."""
+    may = rows.items >= 0
+    for name, given in (("items", items), ("without", without)):
+        if isinstance(given, (str, int)):
+            raise ValueError(f"{name} should be a list of ids or titles. Received: {given!r}.")
+    if items is not None:
+        only = np.zeros_like(may)
+        only[match_items(data, items)] = True
+        may &= only
+    may[match_items(data, without)] = False
+    if not may.any():
         raise ValueError(
-            "Whoever is not in the model should have rated items that are. Received: "
-            f"{given}. Rate such an item, or train a new model."
+            "items and without should leave an item that the model has. Received: "
+            f"items={items!r}, without={without!r}."
         )
-    shape = 1, len(model.item_embeddings)
-    return model.fold_in(scipy.sparse.csr_array((ratings, (0 * places, places)), shape))[0]
+    return np.flatnonzero(may)
+
+
+def _reasons(model, data, rows, own, V):
+    """Titles of the ratings that add most to the scores of embeddings [k, d]."""
+    known = [row for row in own if rows.items[row] >= 0]
+    given = np.array([own[row] for row in known])
+    parts = model.fold_in_parts(rows.items[known], given)  # [n, d]
+    terms = V @ parts.T  # [k, n]: a score is linear in its parts
+    titles = data.items["title"].to_numpy()[np.array(known)[terms.argmax(axis=1)]]
+    return pd.Series(titles, dtype="str").where(terms.max(axis=1) > 0).array
 
 
 def _best(data, scores, k):

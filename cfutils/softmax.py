@@ -156,8 +156,10 @@ class SoftmaxModel(TrainedModel):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor; of `item_features` the sizes, since they are saved."""
-        sizes = {name: self._tables[name].output_dim for name in self._embed}
-        return super().get_config() | {"item_features": sizes}
+        return super().get_config() | {"item_features": self._sizes()}
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: self._tables[name].output_dim for name in self._embed}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SoftmaxModel:
@@ -165,6 +167,29 @@ class SoftmaxModel(TrainedModel):
         sizes = config["item_features"].items()
         features = {name: np.zeros((config["num_items"], size)) for name, size in sizes}
         return super().from_config(config | {"item_features": features})
+
+    def _like(self, data, rows, item_features):
+        """A new model with features whose columns mean what they did, in the order they had."""
+        features = _features(item_features or {}, data.num_items)
+        given = {name: table.shape[1] for name, table in features.items()}
+        sizes, known, moved = self._sizes(), rows.items >= 0, []
+        for name in sizes if given == sizes else ():  # known items tell whether a column is another
+            before = self._tables[name].embeddings.numpy()[rows.items[known]] != 0
+            kept = before & (features[name][known] != 0)
+            columns = np.flatnonzero(2 * kept.sum(axis=0) < before.sum(axis=0))
+            moved += [f"{name}[:, {column}]" for column in columns]
+        if given != sizes or moved:
+            raise ValueError(
+                f"item_features should have the columns that the model learned: {sizes}. Received: "
+                f"{f'others in the place of {_checks.shown(moved)}' if moved else given}. Leave "
+                "new ones out and fill gone ones with 0 (data.genre_table() names genres), or make "
+                "a new model."
+            )
+        return super()._like(data, rows, item_features={name: features[name] for name in sizes})
+
+    def _by_id(self) -> dict[str, str]:
+        tables = [table for name, table in self._tables.items() if name not in self._embed]
+        return {table.embeddings.path: "items" for table in tables}
 
     @property
     def item_embeddings(self) -> np.ndarray:

@@ -6,7 +6,7 @@ import argparse
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from cfutils.data import Dataset, as_floats, check_pairs, refuse_rows
 
 __all__ = ["load_ratings"]
 
-Table = pd.DataFrame | str | os.PathLike | Any  # the last for whatever gives an Arrow table
+Table: TypeAlias = pd.DataFrame | str | os.PathLike | Any  # Any: whatever gives an Arrow table
 _INTEGER = r"0|-?[1-9][0-9]{0,17}"
 _NO_GENRES = "(no genres listed)"  # as MovieLens says it
 

@@ -225,3 +225,72 @@ def test_titles_lie_apart_and_within_the_map(spread, shift):
     assert heights.max() <= 420.01
     assert titles_of(mapped(frame), search="Item.")[0] == []  # text, and no pattern
     assert len(titles_of(mapped(frame), search="item")[0]) == 12
+
+
+# More points, other names, other texts ------------------------------------------------------------
+
+
+def large():
+    frame = items(6000)
+    return pd.concat([frame.assign(model="a"), frame.assign(model="b", norm=frame.norm * 2)])
+
+
+LARGE = {
+    "sliced histograms": (lambda: sliced(stats(6000)), "5,000 of 6,000 users, drawn at random"),
+    "norms": (
+        lambda: charts.norms(large(), title="T"),
+        "5,000 of 6,000 items, the 2,500 most rated and others at random",
+    ),
+    "map": (
+        lambda: mapped(items(6000)),
+        "5,000 of 6,000 items, the 2,500 most rated and others at random",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_of_many_points_some_are_drawn_and_the_chart_says_so(enabled, name):
+    make, line = LARGE[name]
+    bundle, _ = make()._repr_mimebundle_(None, None)
+    spec = bundle[VEGALITE]
+    assert line in spec["title"]["subtitle"]
+    (rows,) = (rows for rows in spec["datasets"].values() if len(rows) > 100)
+    assert len(rows) == 5000
+    if name != "sliced histograms":  # the most rated are all there
+        assert {row["num_ratings"] for row in rows} >= set(range(3500, 5999))
+    assert make().to_dict()["datasets"] == make().to_dict()["datasets"]  # the same each time
+
+
+def test_a_chart_of_ones_own_with_too_many_rows_says_what_to_do(enabled):
+    chart = alt.Chart(pd.DataFrame({"x": range(5001)})).mark_point().encode(x="x")
+    with pytest.raises(alt.MaxRowsError, match=r"Received: 5001. .* frame.sample\(5000, random_st"):
+        chart.to_dict()
+
+
+@pytest.mark.parametrize("name", ["avg.score", "a[0]", "it's", 'say "x"', "plain"])
+def test_columns_of_any_name_are_drawn(enabled, name):
+    frame = pd.DataFrame({name: [1.0, 2, 4], "y": [1, 2, 3]})
+    chart = alt.Chart(frame).mark_point().encode(x=alt.X(field=name, type="quantitative"), y="y")
+    spec = chart._repr_mimebundle_(None, None)[0][VEGALITE]
+    (points,) = marks(scene_of(spec), "symbol")
+    x = [point["x"] for point in points]
+    assert len(x) == 3
+    assert x[2] - x[0] == pytest.approx(3 * (x[1] - x[0]))
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "a\x00b", "<script>x</script>", "\ufffe"])
+def test_no_text_breaks_a_picture(enabled, text):
+    frame = pd.DataFrame({"title": [text, "b"], "y": [1, 2]})
+    chart = alt.Chart(frame, title=f"T {text}").mark_text().encode(text="title", y="y", x="y")
+    bundle, _ = chart._repr_mimebundle_(None, None)
+    drawn = [
+        item.get("text") for items in marks(scene_of(bundle[VEGALITE]), "text") for item in items
+    ]
+    assert "b" in drawn
+    shown = re.sub("[\x00-\x1f\ufffe]", "\ufffd", text)
+    assert shown in drawn
+
+
+def test_items_without_genres_for_some_are_drawn():
+    frame = items().assign(genres=[["War"], None, []] * 10)
+    assert len(next(marks(scene_of(mapped(frame)), "symbol"))) == 30

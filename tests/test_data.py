@@ -135,6 +135,102 @@ def test_split_refuses_to_leave_a_side_empty(fraction):
         small().split(test_fraction=fraction, seed=0)
 
 
+def timed(seed, num_ratings=60):
+    """Ratings of 12 users and 30 items in 9 moments, so that many are at the same time."""
+    rng = np.random.default_rng(seed)
+    keys = rng.choice(12 * 30, num_ratings, replace=False)
+    frame = pd.DataFrame({"user_num": keys // 30, "item_num": keys % 30, "rating": 3.0})
+    frame["timestamp"] = rng.integers(0, 9, num_ratings)
+    items = pd.DataFrame({"item_id": range(30), "title": [f"t{n}" for n in range(30)]})
+    return Dataset(pd.DataFrame({"user_id": range(12)}), items, frame)
+
+
+def keys_of(part):
+    return set(zip(part.ratings["user_num"], part.ratings["item_num"], strict=True))
+
+
+@pytest.mark.parametrize("name", ["split", "split_by_time", "split_last", "split_users"])
+@given(seed=st.integers(0, 50))
+def test_splits_are_disjoint_complete_and_repeatable(name, seed):
+    data = timed(seed)
+    train, test = getattr(data, name)(seed=seed)
+    assert keys_of(train) | keys_of(test) == keys_of(data)
+    assert not keys_of(train) & keys_of(test)
+    assert train.users is test.users is data.users
+    assert_frame_equal(train.ratings, data.ratings.merge(train.ratings))  # in their order
+    for one, again in zip((train, test), getattr(data, name)(seed=seed), strict=True):
+        assert_frame_equal(one.ratings, again.ratings)
+
+
+@given(seed=st.integers(0, 50), fraction=st.floats(0.05, 0.9))
+def test_a_split_by_time_asks_what_comes_next(seed, fraction):
+    data = timed(seed)
+    train, test = data.split_by_time(test_fraction=fraction, seed=seed)
+    assert len(test.ratings) == round(fraction * 60)
+    assert train.ratings["timestamp"].max() <= test.ratings["timestamp"].min()
+
+
+@given(seed=st.integers(0, 50))
+def test_a_split_of_the_last_leaves_everybody_a_history(seed):
+    data = timed(seed, num_ratings=20)
+    train, test = data.split_last(seed=seed)
+    counts = data.ratings["user_num"].value_counts()
+    assert sorted(test.ratings["user_num"]) == sorted(counts.index[counts > 1])
+    latest = data.ratings.groupby("user_num")["timestamp"].max()
+    assert (test.ratings["timestamp"] == test.ratings["user_num"].map(latest)).all()
+    assert set(train.ratings["user_num"]) == set(data.ratings["user_num"])
+
+
+@given(seed=st.integers(0, 50), fraction=st.floats(0.1, 0.9))
+def test_a_split_of_users_keeps_each_whole(seed, fraction):
+    data = timed(seed, num_ratings=20)
+    train, test = data.split_users(test_fraction=fraction, seed=seed)
+    ours, theirs = set(train.ratings["user_num"]), set(test.ratings["user_num"])
+    assert not ours & theirs
+    assert len(theirs) == round(fraction * len(ours | theirs))
+
+
+def test_ratings_of_the_same_time_are_drawn_by_the_seed():
+    frame = ratings(timestamp=[5, 5, 5])
+    tests = [small(ratings=frame).split_by_time(test_fraction=0.3, seed=s)[1] for s in range(9)]
+    assert {*map(tuple, (t.ratings["item_num"] for t in tests))} == {(0,), (1,)}
+
+
+@pytest.mark.parametrize("name", ["split_by_time", "split_last"])
+@pytest.mark.parametrize("change", [{}, {"timestamp": [1, None, 3]}])
+def test_splits_in_time_need_times(name, change):
+    with pytest.raises(ValueError, match="timestamp"):
+        getattr(small(ratings=ratings(**change)), name)(seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"title": ["A", None, "C"]}, "items.title should hold texts. Received: .* row 1.*fillna"),
+        ({"title": [1, 2, 3]}, "items.title should hold texts. Received: 1 in row 0"),
+        ({"genres": ["war|art", "art", ""]}, "items.genres should hold lists .* 'war.art'|war"),
+        ({"genres": [["war"], None, []]}, "items.genres should hold lists of texts, .* row 1"),
+        ({"genres": [["war"], [3], []]}, "items.genres should hold lists of texts, .* row 1"),
+        ({"year": ["1991", 1999, None]}, "items.year should hold numbers .* 1991 in row 0"),
+        ({"year": [19910101, 1999, None]}, "items.year should hold numbers below 10,000"),
+    ],
+)
+def test_items_that_were_edited_are_checked(change, message):
+    data = small()
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(data, items=data.items.assign(**change))
+
+
+def test_items_without_genres_and_years_have_no_features():
+    data = small()
+    bare = data.items.assign(genres=[[]] * 3, year=pd.array([None] * 3, "Int64"))
+    data = dataclasses.replace(data, items=bare)
+    with pytest.raises(ValueError, match="genres .*not all empty"):
+        data.genre_table()
+    with pytest.raises(ValueError, match="not all missing"):
+        data.item_features()
+
+
 def test_counts_and_means_by_hand():
     stats = small().item_stats()
     assert stats["num_ratings"].tolist() == [2, 1, 0]

@@ -151,6 +151,9 @@ def test_two_workers_train_to_what_one_does(table, tmp_path):
             history = pd.read_csv(together / f"{name}, {index}.csv")
             pd.testing.assert_frame_equal(history, expected, rtol=1e-4)
         assert_equal_models(alone / f"{name}.keras", together / f"{name}.keras")
+        if "cf" in name:
+            counts = load_ratings(table).user_stats()["num_ratings"].tolist()
+            assert load_model(together / f"{name}.keras").user_num_ratings.tolist() == counts
 
 
 OPTIONS = ["--embedding-dim", "8", "--learning-rate", "0.02", "--batch-size", "300"]
@@ -245,6 +248,23 @@ def test_ratings_of_others_are_refused_and_the_model_is_kept(table, ratings, tmp
     with pytest.raises(ValueError, match=r"of the same users and items. Received: a model of oth"):
         distributed.main([str(table), str(path), *options])
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("build", [make, lambda data: SoftmaxModel(data, input_dims=4)])
+def test_a_saved_model_goes_on_with_other_ratings_as_the_error_advises(
+    data, ratings, tmp_path, build
+):
+    path, other_path = tmp_path / "a.keras", tmp_path / "b.keras"
+    run(data, path, lambda: build(data), num_iterations=5)
+    rows = ratings.replace({"item_id": {3: 1003}, "user_id": {5: 1005}})
+    today, options = load_ratings(rows), {"num_iterations": 10, "eval_every": 5}
+    with pytest.raises(ValueError, match=r"load_model\(path\).for_data\(data\).save\(other_path"):
+        run(today, path, lambda: build(today), **options)
+    with pytest.warns(UserWarning, match="^data lacks .*1 of 40 items"):
+        load_model(path).for_data(today).save(other_path)
+    model, history = run(today, other_path, lambda: build(today), **options)
+    assert history["iteration"].tolist() == [10]
+    assert "1003" in model.item_ids
 
 
 def test_a_damaged_file_is_refused_and_kept(data, tmp_path):

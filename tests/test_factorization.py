@@ -1,7 +1,9 @@
 """CFModel against NumPy in float64, closed forms, and what withheld cells must be."""
 
 import contextlib
+import dataclasses
 import functools
+import re
 
 import numpy as np
 import pandas as pd
@@ -180,6 +182,179 @@ def test_ids_of_equal_text_are_equal():
     assert_same(model, plain)
     with pytest.raises(ValueError, match="should have the model's 2 users. Received: 3"):
         plain.train(dataset(frame((0, 0, 1)), 3, 2), num_iterations=1)
+
+
+# Other data: today's users and items
+
+
+def rows_by_id(model, data, old_data):
+    """The rows of the old tables in the order of data, NaN where they are new: a join of frames."""
+    tables = []
+    for kind, table in (("user", model.user_embeddings), ("item", model.item_embeddings)):
+        ids = getattr(old_data, f"{kind}s")[f"{kind}_id"].astype(str)
+        new_ids = getattr(data, f"{kind}s")[f"{kind}_id"].astype(str)
+        tables.append(pd.DataFrame(table, index=ids).reindex(new_ids).to_numpy())
+    return tables
+
+
+@pytest.fixture
+def yesterday():
+    return dataset(random_frame(12, 9), 12, 9)
+
+
+@pytest.fixture
+def today(yesterday):
+    """Users 103, 104... and two new ones, items "i2", "i3"... and a new one, in another order."""
+    more = dataset(random_frame(14, 10, seed=4), 14, 10)
+    kept = more.ratings[(more.ratings["user_num"] >= 3) & (more.ratings["item_num"] >= 2)]
+    users = more.users[3:].sample(frac=1, random_state=0)
+    items = more.items[2:].sample(frac=1, random_state=0)
+    places = [{old: new for new, old in enumerate(frame.index)} for frame in (users, items)]
+    ratings = kept.assign(
+        user_num=kept["user_num"].map(places[0]), item_num=kept["item_num"].map(places[1])
+    )
+    return Dataset(users.reset_index(drop=True), items.reset_index(drop=True), ratings)
+
+
+GONE = r"^data lacks 3 of 12 users and 2 of 9 items of the model: they are dropped\.$"
+
+
+def trained(data, **options):
+    model = CFModel(data, 3, init_stddev=0.5, seed=1, l2_coeff=0.1, **options)
+    model.train(data, num_iterations=7, optimizer="adam", learning_rate=0.1)
+    return model
+
+
+def test_a_model_goes_on_with_other_users_and_items(yesterday, today, tmp_path):
+    model = trained(yesterday)
+    model.gravity_coeff = 0.5
+    model.save(tmp_path / "a.keras")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="users of the model only. Received: 1 of 11"):
+        model.train(today, num_iterations=1)
+    expected = rows_by_id(model, today, yesterday)
+    fresh = CFModel(today, 3, init_stddev=0.5, seed=1)
+    for old in (model, load_model(tmp_path / "a.keras")):
+        old.gravity_coeff = 0.5
+        with pytest.warns(UserWarning, match=GONE):
+            new = old.for_data(today)
+        assert new.get_config() == old.get_config() | {
+            "num_users": 11,
+            "num_items": 8,
+            "ids": {
+                k: getattr(today, k)[f"{k[:-1]}_id"].astype(str).tolist()
+                for k in ("users", "items")
+            },
+        }
+        assert new.iteration == 7
+        for table, rows, first in zip(
+            (new.user_embeddings, new.item_embeddings),
+            expected,
+            (fresh.user_embeddings, fresh.item_embeddings),
+            strict=True,
+        ):
+            assert 0 < np.isnan(rows[:, 0]).sum() < 3
+            np.testing.assert_array_equal(table, np.where(np.isnan(rows), first, rows))
+        counts = yesterday.ratings.groupby(yesterday.ratings["user_num"] + 100).size()
+        known = counts.reindex(today.users["user_id"], fill_value=0)
+        assert new.user_num_ratings.tolist() == known.tolist()
+        assert new.user_num_ratings.dtype == np.int64
+    for values, same in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(values, same)
+
+
+@pytest.mark.parametrize("way", ["train", "batches", "als", "fit"])
+@pytest.mark.filterwarnings("ignore:data lacks")
+def test_training_on_other_data_is_that_of_the_same_tables(yesterday, today, way):
+    """As for a model whose tables were filled by hand; the optimizer is the same, without state."""
+    model = trained(yesterday)
+    new, hand = model.for_data(today), CFModel(today, 3, init_stddev=0.5, seed=1, l2_coeff=0.1)
+    old = rows_by_id(model, today, yesterday)
+    for table, rows in zip((hand._users, hand._items), old, strict=True):
+        table.assign(np.where(np.isnan(rows), table.numpy(), rows))
+    hand._iteration.assign(7)
+    hand.compile(keras.optimizers.Adam(0.1))
+    for each in (new, hand):
+        if way == "als":
+            each.train_als(today, num_iterations=2)
+        elif way == "fit":
+            each.fit(today, epochs=3, verbose=0)
+        else:
+            how = {"batch_size": 7} if way == "batches" else {}
+            history = each.train(
+                today, num_iterations=8, optimizer="adam", learning_rate=0.1, **how
+            )
+            assert history["iteration"].tolist() == [15]
+    assert_same(new, hand)
+    assert new.optimizer is not model.optimizer
+    assert new.user_num_ratings.tolist() == today.user_stats()["num_ratings"].tolist()
+    model.train(yesterday, num_iterations=1, optimizer="adam")  # and it goes on as well
+
+
+def test_the_same_data_give_the_same_model(yesterday):
+    for model in (trained(yesterday), CFModel(yesterday, 3)):
+        new = model.for_data(shuffled(yesterday))
+        places = [yesterday.users["user_id"].tolist().index(int(user)) for user in new.user_ids]
+        columns = [yesterday.items["item_id"].tolist().index(item) for item in new.item_ids]
+        scores = model.user_embeddings @ model.item_embeddings.T
+        pairs = np.argwhere(np.ones((12, 9)))
+        expected = scores[places][:, columns].ravel()
+        np.testing.assert_allclose(new.predict(pairs), expected, rtol=1e-5, atol=1e-6)
+        assert new.user_num_ratings.tolist() == model.user_num_ratings[places].tolist()
+        assert (new.iteration, new.compiled) == (model.iteration, model.compiled)
+        if model.iteration:
+            same, ratings = model.for_data(yesterday), yesterday.interactions(binary=False)
+            np.testing.assert_array_equal(same.fold_in(ratings), model.fold_in(ratings))
+
+
+def test_for_data_refuses_what_it_can_not_match(yesterday):
+    pair = CFModel((12, 9), 3)
+    with pytest.raises(
+        ValueError, match="a model with ids. Received: one made for a pair. Make one"
+    ):
+        pair.for_data(yesterday)
+    made = CFModel(yesterday, 3, seed=1)  # the advice
+    made.set_weights(pair.get_weights())
+    assert_same(pair, made.for_data(yesterday))
+    for data in (random_frame(12, 9), (12, 9), tensor(random_frame(12, 9), 12, 9)):
+        with pytest.raises(ValueError, match="data should be a Dataset"):
+            made.for_data(data)
+    ids = [f"j{row}" for row in range(9)]
+    others = dataclasses.replace(yesterday, items=pd.DataFrame({"item_id": ids, "title": ids}))
+    with pytest.raises(ValueError, match="data should have items of the model. Received: 9 others"):
+        made.for_data(others)
+    with pytest.raises(TypeError, match="item_features"):
+        made.for_data(yesterday, {"genres": np.ones((9, 2))})
+
+
+@pytest.mark.parametrize("way", ["train", "batches", "als", "fit"])
+def test_the_model_knows_how_many_ratings_each_user_had(A, way, tmp_path):
+    def train(model, A):
+        if way == "als":
+            model.train_als(A, num_iterations=1)
+        elif way == "fit":
+            model.compile(keras.optimizers.SGD(0.1))
+            model.fit(A, verbose=0)
+        else:
+            batch = {"batch_size": 7} if way == "batches" else {}
+            model.train(A, num_iterations=3, learning_rate=0.1, **batch)
+
+    model = small(l2_coeff=0.1)
+    assert model.user_num_ratings.tolist() == [0] * 12
+    other = tf.SparseTensor([[3, 0], [3, 2], [5, 1]], [1.0, 2.0, 3.0], (12, 9))
+    for ratings in (other, A):  # of the last training
+        train(model, ratings)
+        expected = dense(ratings)[1].sum(axis=1)
+        assert model.user_num_ratings.tolist() == expected.tolist()
+    assert expected[-1] == 0 < expected[0]
+    assert model.user_num_ratings.dtype == np.int64
+    model.user_num_ratings[:] = 0  # a copy
+    model.save(tmp_path / "a.keras")
+    assert load_model(tmp_path / "a.keras").user_num_ratings.tolist() == expected.tolist()
+    bad = tf.SparseTensor([[0, 0]], [np.nan], (12, 9))
+    with pytest.raises(ValueError, match="all finite"):
+        train(model, bad)
+    assert model.user_num_ratings.tolist() == expected.tolist()
 
 
 # The kernels
@@ -397,6 +572,24 @@ def test_divergence_keeps_the_last_finite_weights(A, batch_size):
     if model.iteration:
         again.train(A, num_iterations=model.iteration, learning_rate=20.0, batch_size=batch_size)
     assert_same(model, again)
+
+
+def test_counts_diverge_and_train_as_the_error_advises():
+    rng = np.random.default_rng(0)
+    ratings = random_frame(30, 20)
+    counts = np.floor(np.exp(rng.random(len(ratings)) * np.log(400_000)))
+    data = dataset(ratings.assign(rating=counts), 30, 20)
+    model = CFModel(data, 4)
+    with pytest.raises(
+        FloatingPointError, match="about 1 to 5; if they are counts: data = "
+    ) as caught:
+        model.train(data, num_iterations=100, learning_rate=0.5)
+    assert model.iteration == model.user_num_ratings.sum() == 0  # as before
+    advice = re.search(r"data = (.*\))\. The model has", str(caught.value))[1]
+    rescaled = eval(advice, {"data": data, "dataclasses": dataclasses, "np": np})
+    assert rescaled.ratings["rating"].max() < np.log(400_001)
+    loss = model.train(rescaled, num_iterations=100, learning_rate=0.5)["loss"]
+    assert loss.iloc[-1] < 0.5 * np.mean(rescaled.ratings["rating"] ** 2)
 
 
 def test_interruption_keeps_what_was_learned(A, monkeypatch):

@@ -119,9 +119,10 @@ def test_genre_lift_is_repeatable_and_refuses_bad_input():
     pd.testing.assert_frame_equal(usual, first)
     assert (usual["p_value"] != other["p_value"]).any()
     for wrong, message in (
-        (nearest[1:], r"a row for each of the 60 items .* shape \[59, 5\]"),
-        (nearest[:, 0], r"a row for each of the 60 items .* shape \[60\]"),
-        (nearest[:, :0], r"a row for each of the 60 items .* shape \[60, 0\]"),
+        (nearest[1:], r"nearest should be .* integers, \[60, any\]. Received: ndarray, \[59, 5\]"),
+        (nearest[:, 0], r"integers, \[60, any\]. Received: ndarray, \[60\]"),
+        (nearest[:, :0], r"integers, \[60, any\]. Received: ndarray, \[60, 0\]"),
+        (nearest + 0.5, "nearest should be an array of integers.* float64"),
         (nearest - 1, "rows from 0 to 59. Received: -1"),
         (nearest + 1, "rows from 0 to 59. Received: 60"),
     ):
@@ -156,9 +157,11 @@ def test_persistence_by_bucket():
     frame = norm_persistence(initial, final, [20, 99, 100, 9999, 20, 20, 20, 20])
     assert frame["num_items"].tolist() == [0, 0, 0, 6, 2]
     for odd in (-1, np.nan):
-        with pytest.raises(ValueError, match=rf"popularity should be 0 or more. Received: {odd}"):
+        with pytest.raises(ValueError, match=rf"popularity should be .* Received: {odd}"):
             norm_persistence(initial, final, [odd] + [1] * 7)
-    with pytest.raises(ValueError, match=r"same shape.*Received: \[7, 1\], \[8, 1\], 8"):
+    with pytest.raises(
+        ValueError, match=r"initial should be .*\[8, any\]. Received: ndarray, \[7, 1\]"
+    ):
         norm_persistence(initial[1:], final, np.arange(8))
 
 
@@ -210,10 +213,11 @@ def test_folding_in_blocks_equals_the_whole(monkeypatch):
 def test_folding_refuses_tables_of_other_data():
     users, items, train = np.ones((3, 1)), np.ones((2, 1)), observed(np.eye(3, 2))
     for tables, relatedness, received in (
-        ((items, users), 0.0, r"\(2, 3\), \(3, 2\)"),
-        ((users, items), (users, users), r"\(3, 2\), \(3, 3\)"),
+        ((items, users), 0.0, r"user_embeddings should be .*\[3, any\]. Received: .*\[2, 1\]"),
+        ((users, items), (users, users), r"relatedness\[1\] should be .*\[2, 1\]. .*\[3, 1\]"),
+        ((users, items), (users,), "relatedness should be a number or two arrays. .* 1 parts"),
     ):
-        with pytest.raises(ValueError, match=rf"should have \(3, 2\) rows.*Received: {received}"):
+        with pytest.raises(ValueError, match=received):
             folding(*tables, train, relatedness=relatedness)
     with pytest.raises(ValueError, match=r"leave a pair out. Received: ratings of all pairs"):
         folding([[1]], [[1]], observed([[1]]))
@@ -251,11 +255,18 @@ def test_map_quality_knows_cosines_and_refuses_bad_input():
     lengths = np.random.default_rng(1).uniform(1, 9, (50, 1))
     quality = map_quality(circle * lengths, circle, metric="cosine")
     assert quality.tolist() == [pytest.approx(1), pytest.approx(1)]
-    with pytest.raises(ValueError, match=r"same number of rows.*Received: 50 and 49"):
+    with pytest.raises(
+        ValueError, match=r"coordinates should be .*\[50, 2\]. Received: ndarray, \[49, 2\]"
+    ):
         map_quality(circle, circle[1:])
-    for number in (25, 0):
-        with pytest.raises(ValueError, match=rf"twice num_neighbors={number}. Received: 50 and 50"):
+    for number, message in (
+        (25, "more than twice as many rows as num_neighbors"),
+        (0, "1 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
             map_quality(circle, circle, num_neighbors=number)
+    with pytest.raises(ValueError, match="metric should be 'euclidean' or 'cosine'. .*'cosin'"):
+        map_quality(circle, circle, metric="cosin")
 
 
 def test_tsne_map_keeps_separate_groups_apart_and_follows_its_seed():

@@ -20,6 +20,7 @@ from cfutils.metrics import (
     ranking_metrics,
     verdict,
 )
+from cfutils.tables import load_ratings
 
 NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.floats())
 
@@ -248,6 +249,47 @@ def test_parts_that_do_not_belong_together_are_refused():
 
 
 # Chance -------------------------------------------------------------------------------------------
+
+
+def scaled(values):
+    """Two users who rate four items each, with these ratings in turn; the second half is a test."""
+    frame = pd.DataFrame({"u": np.repeat([0, 1], 4), "i": [*range(4)] * 2})
+    frame["r"] = np.resize(np.asarray(values, float), 8)
+    data = load_ratings(frame, user="u", item="i", rating="r")
+    parts = data.ratings["item_num"] < 2, data.ratings["item_num"] >= 2
+    return [
+        dataclasses.replace(data, ratings=data.ratings[part].reset_index(drop=True))
+        for part in parts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "relevant"),
+    [
+        ([1, 5, 4, 3, 5, 2, 5, 4], 3),  # stars: 4 and 5 of those in the test, 4, 3, 5, 4
+        ([0.5, 5, 3.5, 4, 1, 1, 4.5, 2], 2),  # half stars
+        ([1], 4),  # no ratings: whatever was used
+    ],
+)
+def test_what_is_relevant_follows_from_known_scales(values, relevant):
+    train, test = scaled(values)
+    scores = np.ones((2, 4))
+    assert ranking_metrics(scores, train, test)["num_relevant"].sum() == relevant
+    assert chance_metrics(train, test)["num_relevant"].sum() == relevant
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [([1, 10, 7], "1 to 10"), ([0, 1], "0 to 1"), ([3, 4e5], "3 to 400")]
+)
+def test_on_other_scales_what_is_relevant_has_to_be_said(values, scale):
+    train, test = scaled(values)
+    for measure in (
+        lambda **o: ranking_metrics(np.ones((2, 4)), train, test, **o),
+        lambda **o: chance_metrics(train, test, **o),
+    ):
+        with pytest.raises(ValueError, match=f"{scale}.*relevant_rating="):
+            measure()
+        assert len(measure(relevant_rating=1)) == 2
 
 
 def test_chance_is_the_mean_of_many_random_rankings():

@@ -1,6 +1,7 @@
-"""MovieLens 100K: its facts, and where it comes from, with a local server as the internet."""
+"""MovieLens: the facts of 100K, all releases, and where they come from, with a local internet."""
 
 import contextlib
+import hashlib
 import http.server
 import os
 import pathlib
@@ -14,9 +15,11 @@ import zipfile
 
 import pandas as pd
 import pytest
+import vl_convert
 from layouts import write_grouplens, write_recbole, write_wheel, zip_folder
 from pandas.testing import assert_frame_equal
 
+import cfutils as cf
 import cfutils.movielens as source
 from cfutils.movielens import DataError, load_movielens
 
@@ -64,6 +67,160 @@ def test_facts_of_the_movies(movielens):
         assert counts[movie.genre] == min(counts[genre] for genre in movie.genres)
 
 
+# All releases -------------------------------------------------------------------------------------
+
+SMALL = ["latest-small", "latest", "20m", "25m", "32m"]
+
+
+def write_release(release, folder, num_users=12):
+    """A small release in the layout that its README describes; movie 7 has no rating.
+
+    Titles hold commas, quotes, colons and letters beyond ASCII; users and movies have gaps.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    titles = {
+        1: "Toy Story (1995)",
+        3: 'Dog: "The, Movie" (1997) ',
+        5: "Misérables, Les (1998)",
+        7: "Nobody's Own",
+        **{30 + n: f"Film {n} (20{n:02d})" for n in range(10)},
+    }
+    genres = dict.fromkeys(titles, "Drama|Sci-Fi") | {1: "Animation|Children's", 3: "Comedy"}
+    dat = release in ("1m", "10m")
+    genres[5] = "Drama" if dat else "(no genres listed)"
+    step = 1 if release == "1m" else 0.5
+    rows = [
+        (
+            3 * user,
+            movie,
+            5 - step * ((user + movie) % 9 if step < 1 else (user + movie) % 5),
+            10**9 + user,
+        )
+        for user in range(1, num_users + 1)
+        for movie in titles
+        if movie != 7 and (user * movie) % 7
+    ]
+    if dat:
+        encoding = "latin-1" if release == "1m" else "utf-8"
+        text = "".join(f"{u}::{m}::{r:g}::{t}\n" for u, m, r, t in rows)
+        (folder / "ratings.dat").write_text(text)
+        text = "".join(f"{m}::{title}::{genres[m]}\n" for m, title in titles.items())
+        (folder / "movies.dat").write_bytes(text.encode(encoding))
+        if release == "1m":
+            text = "".join(f"{3 * u}::F::25::12::0{u:04d}\n" for u in range(1, num_users + 1))
+            (folder / "users.dat").write_text(text)
+    else:
+        names = ["userId", "movieId", "rating", "timestamp"]
+        pd.DataFrame(rows, columns=names).to_csv(folder / "ratings.csv", index=False)
+        movies = pd.DataFrame({"movieId": titles.keys(), "title": titles.values()})
+        movies["genres"] = movies["movieId"].map(genres)
+        movies.to_csv(folder / "movies.csv", index=False)
+        (folder / "tags.csv").write_text("userId,movieId,tag,timestamp\n")
+    return rows
+
+
+@pytest.mark.parametrize("release", ["1m", "10m", *SMALL])
+def test_a_release_in_its_layout(release, tmp_path, monkeypatch):
+    rows = write_release(release, tmp_path / f"ml-{release}")
+    monkeypatch.setenv("CFUTILS_DATA", str(tmp_path))
+    data = load_movielens(release)
+    users, items = data.users["user_id"].to_numpy(), data.items["item_id"].to_numpy()
+    seconds = data.ratings["timestamp"].astype("datetime64[s]").astype("int64")
+    columns = users[data.ratings["user_num"]], items[data.ratings["item_num"]]
+    assert [*zip(*columns, data.ratings["rating"], seconds, strict=True)] == rows
+    assert items.tolist() == [1, 3, 5, 7, *range(30, 40)]
+    assert data.items["title"].tolist()[:4] == [
+        "Toy Story (1995)",
+        'Dog: "The, Movie" (1997)',
+        "Misérables, Les (1998)",
+        "Nobody's Own",
+    ]
+    assert data.items["year"].astype(object).tolist()[:5] == [1995, 1997, 1998, pd.NA, 2000]
+    lists = [["Animation", "Children's"], ["Comedy"], ["Drama"] if release in ("1m", "10m") else []]
+    assert data.items["genres"].tolist()[:3] == lists
+    assert data.items["genre"].astype(object).tolist()[1] == "Comedy"
+    if release == "1m":
+        user = {"user_id": 3, "age": 25, "gender": "F", "occupation": 12, "zip_code": "00001"}
+        assert data.users.iloc[0].to_dict() == user
+    assert_same(load_movielens(release, path=tmp_path), data)
+    assert_same(load_movielens(release, path=tmp_path / f"ml-{release}"), data)
+    zip_folder(tmp_path / f"ml-{release}", tmp_path / "mine.zip", "ml-10M100K/")
+    assert_same(load_movielens(release, path=tmp_path / "mine.zip"), data)
+
+
+def test_a_release_is_fetched_and_checked(tmp_path, monkeypatch, server, capsys):
+    write_release("1m", tmp_path / "made")
+    content = zip_folder(tmp_path / "made", tmp_path / "ml-1m.zip", "ml-1m/").read_bytes()
+    server.files = {"ml-1m.zip": content, "ml-latest.zip": content}
+    folder = tmp_path / "data"
+    monkeypatch.setenv("CFUTILS_DATA", str(folder))
+    monkeypatch.setattr(source, "URLS", (f"{server.url}/ml-{{}}.zip", f"{server.url}/good"))
+    with pytest.raises(DataError, match="(?s)MovieLens 1M could not be .*ml-1m.zip: .*hash") as bad:
+        load_movielens("1m")
+    assert "recbole" not in str(bad.value)
+    assert contents(folder) == [".lock"]
+    monkeypatch.setitem(source.MD5, "1m", hashlib.md5(content).hexdigest())
+    data = load_movielens("1m")
+    assert contents(folder) == [".lock", "ml-1m"]
+    assert contents(folder / "ml-1m") == ["movies.dat", "ratings.dat", "users.dat"]
+    with pytest.raises(
+        DataError, match="MovieLens latest .*(?s:.)*should hold the files ratings.csv"
+    ):
+        load_movielens("latest")  # another release in the place of the one that was asked for
+    (folder / "ml-1m" / "ratings.dat").write_bytes(b"")
+    with pytest.warns(UserWarning, match="altered-1; a fresh copy is in its place"):
+        assert_same(load_movielens("1m"), data)
+    shutil.rmtree(folder / "ml-1m")
+    shutil.copy(tmp_path / "ml-1m.zip", folder)  # by hand
+    server.files.clear()
+    assert_same(load_movielens("1m"), data)
+
+
+@pytest.mark.parametrize("release", ["latest-small", "1m"])
+@pytest.mark.slow
+def test_everything_works_on_other_releases(release, tmp_path):
+    write_release(release, tmp_path, num_users=60)
+    data = load_movielens(release, path=tmp_path)
+    train, test = data.split(seed=42)
+    model = cf.CFModel(data, 4, l2_coeff=0.1, gravity_coeff=1.0, seed=0)
+    model.train_als(train, num_iterations=3)
+    assert cf.ranking_metrics(model, train, test)["ndcg"].between(0, 1).all()
+    frame = cf.recommend(model, data, ratings={"Toy Story": 5})
+    assert {"title", "genres", "year"} <= set(frame)
+    assert (
+        cf.neighbours(model, data, "Film 3", k=2)["title"]
+        .str.startswith(("F", "D", "M", "N", "T"))
+        .all()
+    )
+    places = cf.tsne_map(model.item_embeddings, perplexity=3)
+    mapped = data.items.join(data.item_stats()).assign(x=places[:, 0], y=places[:, 1])
+    chart = cf.charts.embedding_map(mapped, title="M", trust="t", highlight=["Comedy"])
+    assert vl_convert.vegalite_to_svg(chart.to_dict(), vl_version="5.8").count("Dog:") >= 1
+    softmax = cf.SoftmaxModel(data, data.item_features(), {"item": 8, "genres": 4, "decade": 2})
+    softmax.train(train, num_iterations=3, learning_rate=0.05)
+    assert len(cf.recommend(softmax, data, user=3)) > 0
+
+
+@pytest.mark.parametrize("release", ["2m", "ml-1m", 100, None, "/a/folder"])
+def test_what_is_no_release_is_refused(release):
+    with pytest.raises(ValueError, match="release should be one of 100k, 1m, .* named by path="):
+        load_movielens(release)
+
+
+def test_more_than_any_release_is_not_unpacked(tmp_path, monkeypatch):
+    write_release("25m", tmp_path / "made")
+    zip_folder(tmp_path / "made", tmp_path / "bomb.zip", "ml-25m/")
+    monkeypatch.setattr(source, "LIMIT", 999)
+    with pytest.raises(DataError, match="should unpack to 999 bytes at most"):
+        load_movielens("25m", path=tmp_path / "bomb.zip")
+
+
+def test_a_home_folder_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setenv("CFUTILS_DATA", "~nobody-of-this-name/data")
+    with pytest.raises(DataError, match="CFUTILS_DATA should be a folder. Received: '~nobody-of"):
+        load_movielens()
+
+
 # Where it comes from ------------------------------------------------------------------------------
 
 
@@ -97,6 +254,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         manner, content = self.path.strip("/"), self.server.content
+        content = self.server.files.get(manner, content)
         self.server.asked.append(manner)
         if manner == "missing":
             self.send_error(404)
@@ -125,6 +283,7 @@ def server(sources):
         running.daemon_threads = True
         running.block_on_close = False
         running.content, running.asked = (sources / "good.zip").read_bytes(), []
+        running.files = {}  # others, by name
         threading.Thread(target=running.serve_forever, daemon=True).start()
         running.url = f"http://127.0.0.1:{running.server_port}"
         yield running
@@ -153,7 +312,7 @@ def good(empty, server, monkeypatch):
 
 @pytest.mark.parametrize("layout", ["grouplens", "recbole", "good.zip"])
 def test_every_layout_gives_equal_frames(sources, movielens, layout):
-    assert_same(load_movielens(sources / layout), movielens)
+    assert_same(load_movielens(path=sources / layout), movielens)
 
 
 def test_the_folder_that_holds_the_data_folder_will_do(tmp_path, sources, movielens, monkeypatch):
@@ -216,6 +375,7 @@ DAMAGES = {
     "garbled": (lambda path: path.write_bytes(b"\x00\x01\xff" * 1000), "u.data", "ml-100k.inter"),
     "truncated": (truncate, "u.item", "ml-100k.item"),
     "removed": (pathlib.Path.unlink, "u.user", "ml-100k.user"),
+    "emptied": (lambda path: path.write_bytes(b""), "u.user", "ml-100k.item"),
 }
 
 
@@ -230,7 +390,7 @@ def test_a_damaged_cached_copy_is_set_aside(good, sources, movielens, name, plac
     change(next(path for path in located.iterdir() if path.name in names))
     damaged = {p.name: p.read_bytes() for p in located.iterdir() if p.is_file()}
     with pytest.raises(DataError, match=str(located)):  # named, it is an error, and only read
-        load_movielens(located)
+        load_movielens(path=located)
     assert {p.name: p.read_bytes() for p in located.iterdir() if p.is_file()} == damaged
     with pytest.warns(UserWarning, match=r"now lies in .*ml-100k\.altered-1"):
         assert_same(load_movielens(), movielens)
@@ -267,15 +427,15 @@ def test_a_zip_that_points_outside_is_refused(tmp_path, name):
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr(name, "1\t1\t1\t1\n")
     with pytest.raises(DataError, match="points outside"):
-        load_movielens(path)
+        load_movielens(path=path)
     assert contents(tmp_path) == ["evil.zip"]
 
 
 def test_explicit_path_is_only_read(tmp_path):
     with pytest.raises(DataError, match="Received: a folder without them"):
-        load_movielens(tmp_path)
+        load_movielens(path=tmp_path)
     with pytest.raises(DataError, match="no such folder or file"):
-        load_movielens(tmp_path / "nowhere")
+        load_movielens(path=tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -284,7 +444,7 @@ def test_a_truncated_zip_is_refused(tmp_path, sources):
     content = (sources / "good.zip").read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match="not a whole zip file"):
-        load_movielens(path)
+        load_movielens(path=path)
 
 
 @pytest.mark.parametrize(

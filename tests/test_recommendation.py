@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from cfutils.data import Dataset
+from cfutils.factorization import CFModel
 from cfutils.ids import texts
 from cfutils.recommendation import embeddings, item_ratings, neighbours, recommend
 from cfutils.tables import load_ratings
@@ -70,6 +71,86 @@ def test_data_may_hold_a_part_of_the_ratings(small):
     train = dataclasses.replace(small, ratings=small.ratings.iloc[1:])  # 7 without item 10
     frame = recommend(PAIR, train, 7)
     assert (ids(frame), frame["num_ratings"].tolist()) == ([40, 30, 10], [1, 1, 0])
+
+
+def many(seed, num_users=30, num_items=25):
+    """Random ratings, and embeddings of everybody; the last user has no ratings here."""
+    rng = np.random.default_rng(seed)
+    keys = rng.choice((num_users - 1) * num_items, 150, replace=False)
+    ratings = pd.DataFrame(
+        {"user_num": keys // num_items, "item_num": keys % num_items, "rating": 3.0}
+    )
+    users = pd.DataFrame({"user_id": [f"u{n}" for n in range(num_users)]})
+    items = pd.DataFrame({"item_id": range(100, 100 + num_items)})
+    items["title"] = items["item_id"].astype(str)
+    pair = rng.normal(size=(num_users, 3)), rng.normal(size=(num_items, 3))
+    return Dataset(users, items, ratings), pair
+
+
+@pytest.mark.parametrize("options", [{}, {"measure": "cosine"}, {"alpha": 0.5}, {"rated": "mark"}])
+def test_one_list_for_all_is_that_of_each(options):
+    data, pair = many(1)
+    everybody = recommend(pair, data, k=4, **options)
+    assert everybody["user_id"].drop_duplicates().tolist() == data.users["user_id"].tolist()
+    for user, frame in everybody.groupby("user_id", sort=False):
+        alone = recommend(pair, data, user, k=4, **options)
+        expected = alone.reset_index().assign(user_id=user, basis="model")
+        found = frame.reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected[found.columns], check_dtype=False)
+    some = recommend(pair, data, ["u3", "u1"], k=4, **options)
+    expected = pd.concat([everybody[everybody["user_id"] == u] for u in ("u3", "u1")])
+    pd.testing.assert_frame_equal(some, expected.reset_index(drop=True))
+
+
+def test_lists_of_some_items_and_without_what_was_seen():
+    data, (U, V) = many(2)
+    train, _ = data.split(test_fraction=0.3, seed=0)
+    allowed = [*range(100, 115)]
+    frame = recommend((U, V), train, k=25, items=allowed, without=[101, "102"], exclude=data)
+    scores = U @ V.T
+    for row, user in enumerate(data.users["user_id"]):
+        seen = set(data.ratings.loc[data.ratings["user_num"] == row, "item_num"])
+        left = [i for i in range(15) if i not in {1, 2} | seen]
+        expected = sorted(left, key=lambda i: -scores[row, i])
+        assert (frame[frame["user_id"] == user]["item_id"] - 100).tolist() == expected
+    # users and items of the other data are found by their ids
+    other = dataclasses.replace(data, users=data.users[::-1].reset_index(drop=True))
+    found = recommend((U, V), data, "u0", k=25, exclude=other)["item_id"]
+    rows = data.ratings.loc[data.ratings["user_num"].isin([0, 29]), "item_num"]
+    assert set(found) == set(range(100, 125)) - set(100 + rows)
+
+
+@pytest.mark.parametrize("way", ["train", "train_als"])
+def test_who_was_never_trained_on_gets_what_is_popular(way):
+    data, _ = many(3)
+    train, _ = data.split_users(test_fraction=0.2, seed=1)  # some have no rating in training
+    model = CFModel(data, 4, l2_coeff=0.1, gravity_coeff=1.0, seed=0)
+    how = {"learning_rate": 1.0} if way == "train" else {}
+    getattr(model, way)(train, num_iterations=3, **how)
+    frame = recommend(model, train, k=3)
+    rated = set(train.ratings["user_num"])
+    basis = frame.groupby("user_id", sort=False)["basis"].unique()
+    expected = ["model" if row in rated else "popularity" for row in range(30)]
+    assert basis.str[0].tolist() == expected
+    assert "popularity" in expected
+    counts = train.item_stats()["num_ratings"].to_numpy()
+    best = (100 + np.argsort(-counts, kind="stable")[:3]).tolist()
+    popular = frame[frame["basis"] == "popularity"]
+    assert popular["score"].isna().all()
+    assert set(popular.groupby("user_id")["item_id"].agg(tuple)) == {tuple(best)}
+    # with the ratings at hand they are folded in
+    again = recommend(model, data, k=3)
+    has = set(data.ratings["user_num"])
+    expected = [
+        "model" if u in rated else "ratings" if u in has else "popularity" for u in range(30)
+    ]
+    assert again.groupby("user_id", sort=False)["basis"].first().tolist() == expected
+    folded = model.fold_in(data)
+    new = min(has - rated)
+    scores = folded[new] @ model.item_embeddings.T
+    scores[data.ratings.loc[data.ratings["user_num"] == new, "item_num"]] = -np.inf
+    expected = (100 + np.argsort(-scores)[:3]).tolist()
+    assert again.loc[again["user_id"] == f"u{new}", "item_id"].tolist() == expected
 
 
 def test_the_measure_decides_the_order(small):
@@ -141,10 +222,18 @@ def test_a_user_who_is_not_in_the_model_is_folded_in():
     assert recommend(model, data, "abe")["title"].tolist() == ["y"]
     assert model.folded == {0: 5, 2: 2}  # rows of the model
     unrated = dataclasses.replace(data, ratings=data.ratings[data.ratings["user_num"] > 0])
-    with pytest.raises(ValueError, match="have rated items that are. Received: user 'abe'"):
-        recommend(model, unrated, "abe")
+    with pytest.warns(UserWarning, match="can say nothing of this user: .* most rated items"):
+        frame = recommend(model, unrated, "abe")
+    # x and z have as many ratings, y fewer or as many: in the order of the items
+    counts = unrated.item_stats()["num_ratings"].to_numpy()
+    assert (
+        frame["title"].tolist()
+        == unrated.items["title"].iloc[np.argsort(-counts, kind="stable")].tolist()
+    )
+    assert set(frame["basis"]) == {"popularity"}
+    assert frame["score"].isna().all()
     fixed = dataclasses.make_dataclass("Fixed", ["user_ids", "item_ids", "item_embeddings"])
-    with pytest.raises(ValueError, match="model should have fold_in .* Fixed, and user 'abe'"):
+    with pytest.raises(ValueError, match="model should have fold_in .* Fixed"):
         recommend(fixed(Known.user_ids, Known.item_ids, Known.item_embeddings), data, "abe")
 
 
@@ -183,7 +272,7 @@ def test_items_are_found_in_other_data(data, left, new):
     assert {each.filename for each in caught} <= {__file__}  # the line that called
     assert len(messages) == (new is not None)
     if new:
-        assert re.match(new + r".* Train a new model", messages.pop())
+        assert re.match(new + r".* model.for_data\(data\), trained", messages.pop())
 
 
 def test_data_of_which_the_model_knows_no_item_is_refused():
@@ -206,12 +295,10 @@ def test_own_ratings_are_folded_in_and_left_out():
     np.testing.assert_array_equal(frame["rating"], [np.nan, np.nan, 5])
     with pytest.warns(UserWarning, match="1 of the 4 items"):
         assert ids(recommend(model, data, ratings={"z": 5, "a": 4})) == ["x", "y"]
-    with (
-        pytest.warns(UserWarning, match="1 of the 4"),
-        pytest.raises(ValueError, match="rated items that are. Received: ratings of 'a'"),
-    ):
-        recommend(model, data, ratings={"a": 1})
-    with pytest.raises(ValueError, match="model should have fold_in .* tuple, and ratings of 'x'"):
+    with pytest.warns(UserWarning, match="1 of the 4|can say nothing of this user"):
+        frame = recommend(model, data, ratings={"a": 1})
+    assert (set(frame["basis"]), "because" in frame) == ({"popularity"}, False)
+    with pytest.raises(ValueError, match="model should have fold_in .* tuple"):
         recommend((np.eye(2), np.eye(3)[:, :2]), table(*TABLE), ratings={"x": 1})
 
 
@@ -354,8 +441,17 @@ def test_bad_requests_are_refused(small):
             {"user": 0},
             "user should be an id of data.users, no row number. Received: 0",
         ),  # a row is no id
-        ({}, "either user or ratings. Received: neither"),
-        ({"user": 7, "ratings": {10: 5}}, "either user or ratings. Received: both"),
+        ({"user": 7, "ratings": {10: 5}}, "user should not be given with ratings, .*both"),
+        ({"exclude": small, "ratings": {10: 5}}, "exclude should not be given with ratings"),
+        ({"user": [0, 1, 2, 3]}, "user should be an id of data.users, .* Received: 0"),
+        ({"user": np.array([7.5])}, "user should be an id of data.users, .* Received: .*7.5"),
+        ({"user": [7, 9, "7"]}, "each id once. Received: '7' again"),
+        ({"user": []}, "Received: an empty list"),
+        ({"user": 7, "items": "Alien"}, "items should be a list of ids or titles. .*'Alien'"),
+        ({"user": 7, "without": 10}, "without should be a list of ids or titles. .* 10"),
+        ({"user": 7, "items": []}, r"should leave an item .* items=\[\], without=\(\)"),
+        ({"user": 7, "items": [10], "without": [10]}, "should leave an item that the model has"),
+        ({"user": 7, "exclude": small.ratings}, "exclude should be a Dataset. Received: DataFr"),
         ({"user": 7, "rated": "x"}, "rated should be 'exclude' or 'mark'. Received: 'x'"),
         ({"user": 7, "k": 0}, "k should be an integer, 1 or more. Received: 0"),
     ):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cfutils import _histories
 from cfutils._tensorflow import keras, tf
 from cfutils.data import Dataset
-from cfutils.factorization import ratings_tensor
+from cfutils.factorization import load_model, ratings_tensor
 from cfutils.metrics import chance_metrics, ranking_metrics
 from cfutils.softmax import SoftmaxModel, split_histories
 
@@ -315,7 +315,8 @@ def test_checkerboard_gives_back_what_was_withheld():
     model = SoftmaxModel(data, input_dims=4)
     model.train(train, num_iterations=100, learning_rate=0.05)
     scores = model.fold_in(train) @ model.item_embeddings.T
-    assert ranking_metrics(scores, train, test, k=1)["recall"].min() == 1
+    found = ranking_metrics(scores, train, test, k=1, relevant_rating=4)
+    assert found["recall"].min() == 1
 
 
 # Ids
@@ -341,6 +342,111 @@ def test_datasets_are_matched_by_item(table, A):
     for call in (model.fold_in, model.evaluate, lambda data: model.train(data, num_iterations=1)):
         with pytest.raises(ValueError, match="2 of 14 that are not in it: 'i12', 'i13'"):
             call(strange)
+
+
+# Other data
+
+
+@pytest.fixture
+def today(table):
+    """The items i11, i10 ... i3 and a new one, other users."""
+    data = dataset(np.c_[table[:, :2:-1], table[:, 1]], users="other")
+    ids = [f"i{n}" for n in range(11, 2, -1)] + ["new"]
+    return dataclasses.replace(data, items=pd.DataFrame({"item_id": ids, "title": ids}))
+
+
+def features_of(data, features=FEATURES):
+    """The rows of known items, that of i0 for a new one; features in another order."""
+    rows = [int(id_[1:]) if id_ != "new" else 0 for id_ in data.items["item_id"]]
+    return {name: features[name][rows] for name in ("decade", "genres")}
+
+
+@pytest.mark.parametrize("options", TOWERS)
+def test_a_model_goes_on_with_other_items(table, today, options, tmp_path):
+    data = dataset(table)
+    model = SoftmaxModel(data, **({"input_dims": 5, "seed": 3} | options))
+    model.train(data, num_iterations=4, learning_rate=0.1)
+    model.save(tmp_path / "a.keras")
+    before = model.get_weights()
+    features = [features_of(today)] if "item_features" in options else []
+    others = {name: value for name, value in options.items() if name != "item_features"}
+    fresh = SoftmaxModel(today, *features, **({"input_dims": 5, "seed": 3} | others))
+    for old in (model, load_model(tmp_path / "a.keras")):
+        with pytest.warns(UserWarning, match="^data lacks 3 of 12 items of the model: they"):
+            new = old.for_data(today, *features)
+        assert new.iteration == 4
+        assert new.item_ids.tolist() == today.items["item_id"].tolist()
+        for layer in new.layers:
+            for found, was, first in zip(
+                layer.weights,
+                model.get_layer(layer.name).weights,
+                fresh.get_layer(layer.name).weights,
+                strict=True,
+            ):
+                expected = was.numpy()
+                if layer.name.endswith("_of_items"):
+                    expected = features_of(today)[layer.name.removesuffix("_of_items")]
+                elif layer.name.endswith("_table"):
+                    joined = pd.DataFrame(expected, index=model.item_ids).reindex(new.item_ids)
+                    expected = np.r_[joined[:-1], first.numpy()[-1:]]
+                np.testing.assert_array_equal(found, expected, err_msg=layer.name)
+    for values, same in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(values, same)
+    known = table * (np.arange(M) > 2)  # histories of items that both know
+    psi = new.fold_in(dataclasses.replace(today, ratings=today.ratings.query("item_num < 9")))
+    np.testing.assert_allclose(psi, model.fold_in(tensor(known)), atol=1e-5)
+    history = new.train(today, num_iterations=2, learning_rate=0.1)
+    assert history["iteration"].tolist() == [6]
+
+
+@pytest.mark.parametrize("options", [{}, ALL])
+def test_the_same_data_give_the_same_model(table, A, options):
+    model = SoftmaxModel(dataset(table), **({"input_dims": 5} | options))
+    model.train(A, num_iterations=3, learning_rate=0.1)
+    features = [FEATURES] if options else []
+    new, hand = model.for_data(dataset(table), *features), small(seed=0, **options)
+    assert_same(model, new)
+    np.testing.assert_array_equal(new(A), model(A))
+    hand.set_weights(model.get_weights())
+    for each in (new, hand):  # a model with these numbers, and an optimizer without state
+        each.train(A, num_iterations=3, learning_rate=0.1, batch_size=7)
+    assert_same(new, hand)
+    assert not hasattr(new, "user_num_ratings")
+
+
+@pytest.mark.filterwarnings("ignore:data lacks")
+def test_columns_of_features_stay_what_they_were(table, today):
+    features = FEATURES | {"decade": np.eye(4)[np.arange(M) % 4]}
+    model, right = SoftmaxModel(dataset(table), features, DIMS), features_of(today, features)
+    sizes = r"model learned: \{'genres': 3, 'decade': 4\}. Received: "
+    wider = np.c_[right["genres"][:, :1], np.eye(10, 1), right["genres"][:, 1:]]
+    for features, message in (
+        (None, r"\{\}. Leave new ones out"),
+        ({"genres": right["genres"]}, r"\{'genres': 3\}"),
+        (right | {"studio": np.ones((10, 2))}, "'studio': 2"),
+        (right | {"genres": wider}, "'genres': 4"),
+        # As many columns, but the first decade is gone and there is one behind the last.
+        (
+            right | {"decade": np.roll(right["decade"], -1, axis=1)},
+            r"others in the place of 'decade",
+        ),
+    ):
+        with pytest.raises(ValueError, match=sizes + ".*" + message):
+            model.for_data(today, features)
+    with pytest.raises(ValueError, match=r"finite arrays \[10, size\]"):
+        model.for_data(today, FEATURES)
+    model.for_data(today, right | {"genres": np.delete(wider, 1, axis=1)})  # the advice
+    corrected = right["decade"].copy()
+    corrected[0] = [1, 0, 0, 0]  # the year of i11 was wrong; i3 and i7 are of its decade too
+    assert not (corrected == right["decade"]).all()
+    model.for_data(today, right | {"decade": corrected})
+    plain = SoftmaxModel(dataset(table))
+    with pytest.raises(ValueError, match=r"learned: \{\}. Received: \{'decade': 4"):
+        plain.for_data(today, right)
+    with pytest.raises(ValueError, match="made for a pair"):
+        small().for_data(today)
+    with pytest.raises(ValueError, match="data should be a Dataset"):
+        model.for_data(tensor(table))
 
 
 # Training

@@ -8,7 +8,7 @@ import pathlib
 from cfutils.data import Dataset
 from cfutils.recommendation import item_ratings
 
-_EXAMPLE = {
+_EXAMPLE: dict[int | str, float] = {
     "Toy Story (1995)": 5,
     "Aladdin (1992)": 5,
     "Star Wars (1977)": 5,

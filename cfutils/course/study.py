@@ -180,7 +180,7 @@ def _plain(split: _Split) -> None:
     best: dict[str, list] = {"early-stopped": [], "as the course runs it": []}
     for start in STARTS:
         make = functools.partial(cf.CFModel, split.data, 30, init_stddev=start, seed=split.seed)
-        rate = {"learning_rate": split.rate}
+        rate: dict[str, Any] = {"learning_rate": split.rate}
         stop = split.stopped(make, 1000, **rate)
         model, initial = make(), make().item_embeddings
         norms = np.linalg.norm(initial, axis=1)
@@ -249,7 +249,11 @@ def _terms(split: _Split) -> None:
     split.fact("V10", "both - popularity", "ndcg", found["both"]["ndcg"] - popularity)
 
 
-def _als(split: _Split, train: Dataset, dim: int, l2: float, pull: float, sweeps: int = 8) -> Any:
+def _als(
+    split: _Split, train: Dataset, dim: int, how: tuple[float, float], sweeps: int = 8
+) -> cf.CFModel:
+    """A factorization with these coefficients of l2 and gravity."""
+    l2, pull = how
     model = cf.CFModel(split.data, dim, l2_coeff=l2, gravity_coeff=pull, seed=split.seed)
     model.train_als(train, num_iterations=sweeps, eval_every=sweeps)
     return model
@@ -266,16 +270,16 @@ def _references(split: _Split) -> None:
 
     @functools.cache
     def tried(setting):
-        return split.ndcg(_als(split, split.fit, 32, *setting, 5), split.fit, split.validation)
+        return split.ndcg(_als(split, split.fit, 32, setting, 5), split.fit, split.validation)
 
     without = split.best(((l2, 0.0) for l2 in GRID["l2_coeff"]), tried)
     chosen = split.best(itertools.product(*GRID.values()), tried)
-    pair = [_als(split, split.train, 32, *setting) for setting in (without, chosen)]
+    pair = [_als(split, split.train, 32, setting) for setting in (without, chosen)]
     ndcgs = [split.ndcg(model) for model in pair]
     errors = [split.mse(model.predict(np.stack(split.pairs(), axis=1))) for model in pair]
     split.fact("V11", "gravity chosen - none", "ndcg", ndcgs[1] - ndcgs[0])
     split.fact("V11", "gravity chosen - none", "mse", errors[1] - errors[0])
-    model = _als(split, split.train, 128, *chosen)
+    model = _als(split, split.train, 128, chosen)
     settings = "l2 {:g}, gravity {:g}, d 128".format(*chosen)
     mse = split.mse(model.predict(np.stack(split.pairs(), axis=1)))
     U, V = model.user_embeddings, model.item_embeddings
@@ -288,8 +292,8 @@ def _references(split: _Split) -> None:
     for alpha in ALPHAS:
         found = {"NDCG@10": split.ndcg(curve[alpha])}
         found["median ratings"], found["coverage"] = lists[alpha].iloc[:2]
-        for pair in found.items():
-            split.curves.append(("alpha", "regularized", alpha, split.seed, *pair))
+        for taken in found.items():
+            split.curves.append(("alpha", "regularized", alpha, split.seed, *taken))
     ratio = lists[0.0]["median_popularity"] / lists[1.0]["median_popularity"]
     split.fact("V16", "regularized, chosen", "ratio", ratio)
     gained = lists[1.0]["coverage"] - lists[0.0]["coverage"]
@@ -299,15 +303,13 @@ def _references(split: _Split) -> None:
 def _ease(split: _Split) -> np.ndarray:
     """Both forms of EASE, the penalty chosen on validation ratings; the scores of the better."""
     for binary, name in ((True, "binary"), (False, "ratings")):
-
-        def scores(train, l2, binary=binary):
-            return cf.ease_scores(train, l2=float(l2), binary=binary)
-
-        l2 = split.best(
-            PENALTIES[binary],
-            lambda l2, s=scores: split.ndcg(s(split.fit, l2), split.fit, split.validation),
-        )
-        found = scores(split.train, l2)
+        scores = functools.partial(cf.ease_scores, binary=binary)
+        ranked = {
+            l2: split.ndcg(scores(split.fit, l2=float(l2)), split.fit, split.validation)
+            for l2 in PENALTIES[binary]
+        }
+        l2 = max(ranked, key=ranked.__getitem__)
+        found = scores(split.train, l2=float(l2))
         split.model(f"EASE, {name}", found, settings=f"l2 {l2}")
     return found
 
@@ -321,7 +323,7 @@ def _biases(split: _Split) -> None:
         base = mean + of_users[:, None] + of_items
         rows = train.ratings["user_num"].to_numpy(), train.ratings["item_num"].to_numpy()
         left = train.ratings.assign(rating=train.ratings["rating"] - base[rows])
-        model = _als(split, dataclasses.replace(train, ratings=left), 32, l2, 0.0, 5)
+        model = _als(split, dataclasses.replace(train, ratings=left), 32, (l2, 0.0), 5)
         return base, base + model.user_embeddings @ model.item_embeddings.T
 
     def error(l2: float) -> float:
@@ -409,7 +411,7 @@ def _dimensions(split: _Split) -> None:
     for dim in (8, 32, 128):
 
         def als(setting, dim=dim):
-            return split.ndcg(_als(split, split.fit, dim, *setting, 5), split.fit, split.validation)
+            return split.ndcg(_als(split, split.fit, dim, setting, 5), split.fit, split.validation)
 
         def softmax(steps, dim=dim):
             model = _softmax(split, split.fit, steps, input_dims=dim)
@@ -418,7 +420,7 @@ def _dimensions(split: _Split) -> None:
         grids = {"l2 alone": [(l2, 0.0) for l2 in (0.1, 0.2, 0.4)]}
         grids["regularized"] = [*itertools.product((0.2, 0.4), (2.5, 5.0, 10.0))]
         for name, grid in grids.items():
-            found(name, dim, split.ndcg(_als(split, split.train, dim, *split.best(grid, als))))
+            found(name, dim, split.ndcg(_als(split, split.train, dim, split.best(grid, als))))
         steps = split.best(STEPS[:2], softmax)
         found("softmax", dim, split.ndcg(_softmax(split, split.train, steps, input_dims=dim)))
 
@@ -430,7 +432,10 @@ def _towers(split: _Split) -> None:
         known = split.data.item_features()
     inputs = [tuple(known)[:count] for count in range(len(known) + 1)]
     for hidden, names in itertools.product(((), (64,)), inputs):
-        tower = {"item_features": {name: known[name] for name in names}, "hidden_dims": hidden}
+        tower: dict[str, Any] = {
+            "item_features": {name: known[name] for name in names},
+            "hidden_dims": hidden,
+        }
         tower["input_dims"] = {"item": 64} | dict.fromkeys(names, 8)
 
         def ranked(rate, tower=tower):
