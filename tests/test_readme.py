@@ -137,7 +137,7 @@ def test_the_example_recommends_what_the_reader_likes(outputs):
 
 def test_a_release_of_movielens_in_a_line(outputs):
     rows = re.findall(r"^\d+ +\d+ +(\S.*?\(\d{4}\))", outputs[1], re.MULTILINE)
-    assert sorted(rows) == [f"Film {number} (1990)" for number in range(3, 13)]
+    assert set(rows) == {f"Film {number} (1990)" for number in range(3, 13)}
 
 
 def test_a_fresh_process_recommends_the_same(outputs):

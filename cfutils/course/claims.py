@@ -266,6 +266,8 @@ def verdict(values: pd.Series | np.ndarray, measure: Measure) -> pd.Series:
 def ledger(facts: pd.DataFrame) -> pd.DataFrame:
     """One line for each claim, measure and variant of the facts of a study.
 
+    The first line of a claim says what it is.
+
     Args:
         facts: `claim`, `variant`, `measure` (a key of the claim's), `seed`, `value`.
 
@@ -278,13 +280,13 @@ def ledger(facts: pd.DataFrame) -> pd.DataFrame:
         for (measure, variant), part in of_claim.groupby(["measure", "variant"], sort=False):
             rule = claim.measures[measure]
             side = "below" if rule.below else "from"
-            words = {"claim": claim.text, "variant": variant, "measure": rule.text}
+            text = "" if rows and rows[-1][""] == number else claim.text
+            words = {"claim": text, "variant": variant, "measure": rule.text}
             read = verdict(part["value"], rule)
             words |= {"figure": read["figure"], "matters": f"{side} {rule.size:g}"}
             rows.append({"": number} | words | dict(read[["splits", "verdict"]]))
     columns = ["", "claim", "variant", "measure", "figure", "matters", "splits", "verdict"]
-    frame = pd.DataFrame(rows, columns=columns).set_index("")
-    return frame
+    return pd.DataFrame(rows, columns=columns).set_index("")
 
 
 def sizes(numbers: list[str] | None = None) -> pd.DataFrame:
@@ -295,7 +297,7 @@ def sizes(numbers: list[str] | None = None) -> pd.DataFrame:
         for rule in claim.measures.values()
         if numbers is None or number in numbers
     ]
-    return pd.DataFrame(rows).set_index("")
+    return pd.DataFrame(rows).drop_duplicates().set_index("")
 
 
 def to_markdown(frame: pd.DataFrame) -> str:

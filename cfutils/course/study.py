@@ -142,6 +142,11 @@ class _Split:
         users, items = self.test.ratings[["user_num", "item_num"]].to_numpy().T
         return users, items
 
+    def error(self, model: cf.CFModel) -> float:
+        users, items = self.pairs()
+        taste = model.user_embeddings[users] * model.item_embeddings[items]
+        return self.mse(taste.sum(axis=1))
+
     def best(self, grid: Iterable[Any], score: Callable[[Any], float]) -> Any:
         """The setting that ranks best on validation ratings."""
         return max(grid, key=score)
@@ -276,12 +281,12 @@ def _references(split: _Split) -> None:
     chosen = split.best(itertools.product(*GRID.values()), tried)
     pair = [_als(split, split.train, 32, setting) for setting in (without, chosen)]
     ndcgs = [split.ndcg(model) for model in pair]
-    errors = [split.mse(model.predict(np.stack(split.pairs(), axis=1))) for model in pair]
+    errors = [split.error(model) for model in pair]
     split.fact("V11", "gravity chosen - none", "ndcg", ndcgs[1] - ndcgs[0])
     split.fact("V11", "gravity chosen - none", "mse", errors[1] - errors[0])
     model = _als(split, split.train, 128, chosen)
     settings = "l2 {:g}, gravity {:g}, d 128".format(*chosen)
-    mse = split.mse(model.predict(np.stack(split.pairs(), axis=1)))
+    mse = split.error(model)
     U, V = model.user_embeddings, model.item_embeddings
     split.model("regularized, chosen", U @ V.T, settings=settings, mse=mse)
     if ease is not None:
@@ -377,7 +382,7 @@ def _softmaxes(split: _Split) -> None:
     split.fact("V15", "ratings", "ndcg", first["NDCG@10"] - second["NDCG@10"])
     each = cf.tf.sparse.eye(split.data.num_items)
     same = (tied.fold_in(each) == tied.item_embeddings).all(axis=1).mean()
-    split.fact("V15", "of an untrained reader of one movie", "rows", same)
+    split.fact("V15", "histories of one movie", "rows", same)
     _new_users(split, steps)
 
 
