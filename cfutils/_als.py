@@ -1,142 +1,118 @@
-"""The arithmetic of alternating least squares on a matrix factorization."""
+"""The arithmetic of alternating least squares on a matrix factorization.
+
+It is NumPy's in threads, whose small products and factorizations take half of TensorFlow's time.
+"""
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
+import os
 from collections.abc import Callable
 
 import numpy as np
+import scipy.sparse
+from threadpoolctl import ThreadpoolController
 
-from cfutils._descent import TABLE
-from cfutils._tensorflow import tf
+_PIECE = 16384  # padded ratings whose embeddings a thread looks up at once
+_BLOCK = 65536  # what a thread solves in one go; a row counts as its ratings and 4 d more
+_WORKERS = min(8, os.cpu_count() or 1)
+_threadpools = functools.cache(ThreadpoolController)
 
-_CHUNK = 16384  # padded ratings per batch of least-squares rows
 
+def sweeps_function(users, items, ratings, shape, dim, *, l2_coeff, gravity_coeff) -> Callable:
+    """A function of U [N, d], V [M, d] and a count: U and V after so many sweeps.
 
-def least_squares_tables(rows, columns, ratings) -> tuple:
-    """Group ratings [n], sorted by the rows to be solved, by the lengths of rows, for `solve_rows`.
-
-    Returns tensors: the rows that have ratings, ordered by padded length; their columns and
-    ratings, each row padded to its length with column -1; a table [chunks, 4] of chunks of rows of
-    one length: first row, row count, first slot, length; and a bound of sum a_j^2 over rows.
-    Lengths grow by a third, so that padding adds about a sixth.
+    Users, items, int32 [n], and ratings, float32 [n], are in canonical order. What is solved
+    together, and so its rounding, follows from them, not from the number of threads.
     """
-    solved, first, lengths = np.unique(rows, return_index=True, return_counts=True)
-    grid = [4]
-    while grid[-1] < lengths.max():
-        grid.append(max(grid[-1] + 4, int(grid[-1] * 1.35) // 4 * 4))
-    padded = np.asarray(grid)[np.searchsorted(grid, lengths)]
-    order = np.argsort(padded, kind="stable")
-    solved, first, lengths, padded = solved[order], first[order], lengths[order], padded[order]
-    offsets = np.concatenate([[0], np.cumsum(padded)])
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    source = np.repeat(first, lengths) + within
-    target = np.repeat(offsets[:-1], lengths) + within
-    padded_columns = np.full(offsets[-1], -1, np.int32)
-    padded_columns[target] = columns[source]
-    padded_ratings = np.zeros([offsets[-1], 1], np.float32)
-    padded_ratings[target, 0] = ratings[source]
-    chunks, start = [], 0
-    while start < len(solved):
-        length = padded[start]
-        end = np.searchsorted(padded, length, side="right")
-        stop = min(end, start + max(1, _CHUNK // int(length)))
-        chunks.append((start, stop - start, offsets[start], length))
-        start = stop
-    energy = np.bincount(rows, weights=np.square(ratings, dtype=np.float64)).max()
-    made = solved.astype(np.int32), padded_columns, padded_ratings, np.asarray(chunks, np.int32)
-    return *map(tf.constant, made), tf.constant(2.0 * energy + 1.0, tf.float32)
+    count, (num_users, num_items) = len(ratings), shape
+    by_user = scipy.sparse.csr_array((ratings, items, _starts(users, num_users)), shape=shape)
+    ratings_of = [by_user, by_user.tocsc()]
+    blocks = [_blocks(np.diff(each.indptr), dim) for each in ratings_of]
+    unobserved = gravity_coeff * count / (num_users * num_items)
+    ridges = [l2_coeff * count / number for number in shape]
+    free = l2_coeff == 0 and gravity_coeff == 0  # else a row without ratings has its minimum at 0
+
+    def sweeps(U, V, count):
+        tables = [U, V]
+        # Our threads take the place of the BLAS library's.
+        with (
+            _threadpools().limit(limits=1, user_api="blas"),
+            concurrent.futures.ThreadPoolExecutor(_WORKERS) as executor,
+        ):
+            for half in [0, 1] * count:
+                target, fixed = tables[half], tables[1 - half]
+                solved = target.copy() if free else np.zeros_like(target)
+                base = unobserved * fixed.T @ fixed
+                base += ridges[half] * np.eye(dim)
+                solve = functools.partial(
+                    solve_rows, target, np.pad(fixed, [(0, 1), (0, 0)]), ratings_of[half],
+                    base=base, proximal=l2_coeff == 0,
+                )  # fmt: skip
+                found = executor.map(solve, blocks[half])
+                for rows, solutions in zip(blocks[half], found, strict=True):
+                    solved[rows] = solutions
+                tables[half] = solved
+        return tables
+
+    return sweeps
 
 
-def solve_rows(target, fixed, tables, *, ridge, unobserved, proximal) -> tf.Tensor:
-    """Replace each rated row x of the target [rows, d] by its least-squares solution.
+def _starts(rows, number):
+    return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=number))])
 
-    Row by row it solves (unobserved F^T F + sum_j F_j F_j^T + ridge I) x = sum_j a_j F_j, the sums
-    over the row's ratings a_j, for F = `fixed` [columns, d]. With the ratings as one more column of
-    the gathered embeddings one product gives matrix and right-hand side, and one Cholesky
-    factorization of the bordered matrix solves the first triangle on the way.
+
+def _blocks(lengths, dim):
+    """Cut the rows that have ratings, the longest first, into arrays of about equal work."""
+    rows = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
+    work = np.cumsum(lengths[rows] + 4 * dim)
+    return np.split(rows, np.flatnonzero(np.diff(work // _BLOCK)) + 1)
+
+
+def solve_rows(target, fixed, ratings, rows, *, base, proximal) -> np.ndarray:
+    """The least-squares solutions x [n, d] of some rows of the target [rows, d].
+
+    Row by row it solves (base + sum_j F_j F_j^T) x = sum_j a_j F_j, the sums over the row's ratings
+    a_j, for F = `fixed` [columns + 1, d], whose last row is zero. The ratings are a compressed
+    sparse matrix, by the rows to be solved; those asked for have some, the longest first. The
+    Cholesky factorization of the matrix bordered by its right-hand side also solves the first
+    triangle.
 
     Without a ridge the matrix may be singular. `proximal` adds 1e-5 of the matrix' trace times
     |x - previous x|^2, above the rounding of float32: the loss still cannot grow, its minima stay
     where they are, and what the ratings leave open stays as it was.
     """
-    solved, columns, ratings, chunks, energy = tables
-    dim = tf.shape(fixed)[1]
-    padded = tf.pad(fixed, [[1, 0], [0, 0]])  # row 0 is the zero row that padding points at
-    last = tf.one_hot(dim, dim + 1)[:, None]  # [d + 1, 1]
-    base = unobserved * tf.matmul(fixed, fixed, transpose_a=True) + ridge * tf.eye(dim)
-    base = tf.pad(base, [[0, 1], [0, 1]]) + energy * last * tf.transpose(last)  # [d + 1, d + 1]
-
-    def solve(index, solutions):
-        first, count, slot, length = tf.unstack(chunks[index])
-        part = slice(slot, slot + count * length)
-        gathered = tf.gather(padded, columns[part] + 1)
-        bordered = tf.concat([gathered, ratings[part]], axis=1)  # in two dimensions: twice as fast
-        bordered = tf.reshape(bordered, [count, length, dim + 1])
-        matrix = tf.matmul(bordered, bordered, transpose_a=True) + base  # [[H, b], [b^T, c]]
+    first, dim = ratings.indptr[rows], fixed.shape[1]
+    lengths = ratings.indptr[rows + 1] - first
+    bordered = np.empty([len(rows), dim + 1, dim + 1], np.float32)  # [[H, b], [b^T, c]]
+    matrix, right = bordered[:, :dim, :dim], bordered[:, dim, :dim]
+    start = 0
+    with np.errstate(all="ignore"):  # what is not finite shows in the loss
+        while start < len(rows):
+            part = slice(start, start + max(1, _PIECE // int(lengths[start])))
+            within = np.arange(lengths[start])
+            places = first[part, None] + within  # [rows, length]: padded to that of the longest
+            columns = np.take(ratings.indices, places, mode="clip")
+            columns[within >= lengths[part, None]] = len(fixed) - 1
+            values = np.take(ratings.data, places, mode="clip")
+            rated = np.take(fixed, columns, axis=0, mode="clip")  # [rows, length, d]
+            np.matmul(rated.transpose(0, 2, 1), rated, out=matrix[part])
+            right[part] = (values[:, None, :] @ rated)[:, 0]
+            start = part.stop
+        matrix += base
         if proximal:
-            matrix += _proximal_term(matrix, tf.gather(target, solved[first : first + count]), last)
-        factor = tf.linalg.cholesky(matrix)  # [[L, 0], [y^T, s]] with y = L^-1 b
-        right = -last * factor[:, dim:, dim:]
-        solution = tf.linalg.triangular_solve(factor, right, adjoint=True)  # [L^-T y, -1]
-        return index + 1, solutions.write(index, solution[:, :dim, 0])
-
-    count = tf.shape(chunks)[0]
-    solutions = tf.TensorArray(tf.float32, count, infer_shape=False)
-    start = 0, solutions
-    _, solutions = tf.while_loop(lambda at, _: at < count, solve, start, parallel_iterations=4)
-    return tf.tensor_scatter_nd_update(target, solved[:, None], solutions.concat())
-
-
-def _proximal_term(matrix, previous, last):
-    """What damping * |x - previous|^2 adds to the bordered matrices [B, d + 1, d + 1]."""
-    dim = tf.shape(previous)[1]
-    diagonal = tf.linalg.diag_part(matrix)[:, :dim]
-    damping = 1e-5 * tf.reduce_sum(diagonal, axis=1, keepdims=True)  # [B, 1]
-    pull = damping * previous  # [B, d]
-    corner = tf.reduce_sum(pull * previous, axis=1, keepdims=True)
-    added = tf.linalg.diag(tf.concat([tf.tile(damping, [1, dim]), corner], axis=1))
-    return added + last * tf.pad(pull, [[0, 0], [0, 1]])[:, None, :]
-
-
-@functools.cache
-def sweeps_function(proximal: bool) -> Callable[..., tuple]:
-    """A function of U, V, what `sweep_inputs` made, and a count: U and V after so many sweeps."""
-
-    def sweeps(U, V, kept, tables, weights, count):
-        by_user, by_item = tables
-        user_ridge, item_ridge, unobserved = tf.unstack(weights)
-        common = {"unobserved": unobserved, "proximal": proximal}
-
-        def sweep(done, U, V):
-            U = solve_rows(U * kept[0], V, by_user, ridge=user_ridge, **common)
-            V = solve_rows(V * kept[1], U, by_item, ridge=item_ridge, **common)
-            return done + 1, U, V
-
-        start = tf.constant(0), U, V
-        return tf.while_loop(lambda done, *_: done < count, sweep, start, parallel_iterations=1)[1:]
-
-    column = tf.TensorSpec([None, 1], tf.float32)
-    rows = tf.TensorSpec([None], tf.int32)
-    table = (rows, rows, column, tf.TensorSpec([None, 4], tf.int32), tf.TensorSpec([], tf.float32))
-    weights, count = tf.TensorSpec([3], tf.float32), tf.TensorSpec([], tf.int32)
-    signature = [TABLE, TABLE, [column, column], (table, table), weights, count]
-    return tf.function(sweeps, signature, autograph=False)
-
-
-def sweep_inputs(users, items, ratings, shape, *, l2_coeff, gravity_coeff) -> tuple:
-    """What a sweep needs beside U and V: which rows stay, tables by user and by item, weights."""
-    by_item = np.argsort(items, kind="stable")
-    tables = (
-        least_squares_tables(users, items, ratings),
-        least_squares_tables(items[by_item], users[by_item], ratings[by_item]),
-    )
-    count, (num_users, num_items) = len(ratings), shape
-    l2, pull = l2_coeff * count, gravity_coeff * count / (num_users * num_items)
-    weights = tf.constant([l2 / num_users, l2 / num_items, pull], tf.float32)
-    free = l2_coeff == 0 and gravity_coeff == 0  # else a row without ratings has its minimum at 0
-    kept = [
-        tf.constant(free | (np.bincount(rows, minlength=number) > 0)[:, None], tf.float32)
-        for rows, number in ((users, num_users), (items, num_items))
-    ]
-    return kept, tables, weights
+            damping = 1e-5 * np.trace(matrix, axis1=1, axis2=2)[:, None]
+            np.einsum("ndd->nd", matrix)[:] += damping
+            right += damping * target[rows]
+        bordered[:, :dim, dim] = right  # OpenBLAS reads it too: it must not hold what overflows
+        bordered[:, dim, dim] = 1e38  # c only has to leave something positive
+        try:
+            factor = np.linalg.cholesky(bordered)  # [[L, 0], [y^T, s]] with y = L^-1 b
+        except np.linalg.LinAlgError as error:
+            raise FloatingPointError(str(error)) from error
+        solution = factor[:, dim, :dim].copy()
+        for k in reversed(range(dim)):  # L^-T y, for all rows at once
+            solution[:, k] /= factor[:, k, k]
+            solution[:, :k] -= solution[:, k, None] * factor[:, k, :k]
+    return solution

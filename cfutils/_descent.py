@@ -16,7 +16,6 @@ two forms:
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -93,10 +92,10 @@ def sparse_tables(users, items, ratings, num_batches, generator=None, share=(0, 
 
     A share (w, W) keeps of each batch the ratings of users w, w + W, w + 2 W...
 
-    Returns a tuple of tensors, batch after batch: the pairs (user, item) of a batch in the order
-    dealt and the pairs (item, user) in the order of items, int64 [n, 2]; ratings [n] in the former
-    order; for the latter order the places in the former [n]; where each batch starts and the last
-    one ends [num_batches + 1]. And the size of each batch, all shares together.
+    Returns a tuple of tensors, batch after batch, each in the order dealt: the pairs of user and
+    item, int32 and flat [2 n], since to cut a piece off is slow in two dimensions; the ratings [n];
+    where each batch starts and the last one ends [num_batches + 1]. And the size of each batch, all
+    shares together.
     """
     starts = -(-np.arange(num_batches + 1) * len(users) // num_batches)
     sizes = np.diff(starts)
@@ -110,42 +109,29 @@ def sparse_tables(users, items, ratings, num_batches, generator=None, share=(0, 
     if not mine.all():
         starts = np.concatenate([[0], np.cumsum(mine)])[starts]
         users, items, ratings = users[mine], items[mine], ratings[mine]
-    # One after the other, and each let go once TensorFlow has its copy.
-    ratings = tf.constant(ratings)
-    pairs = np.stack([users, items], axis=1, dtype=np.int64)
-    del users
-    by_user = tf.constant(pairs)
-    moves = np.empty(len(pairs), np.int32)
-    for start, stop in itertools.pairwise(starts):
-        moves[start:stop] = np.argsort(items[start:stop], kind="stable")
-        pairs[start:stop] = pairs[start:stop][moves[start:stop], ::-1]
-    del items
-    by_item = tf.constant(pairs)
-    del pairs
-    return (by_user, by_item, ratings, *map(tf.constant, (moves, starts.astype(np.int32)))), sizes
+    pairs = np.stack([users, items], axis=1, dtype=np.int32).ravel()
+    return tuple(map(tf.constant, (pairs, ratings, starts))), sizes
 
 
 def sparse_gradient(parts, batches, weight, pull, U, V) -> tuple[tf.Tensor, tf.Tensor]:
     """S V and S^T U of the ratings of the listed batches, at least one; pull may be None."""
-    *columns, starts = parts
+    pairs, ratings, starts = parts
 
     def gradient(number):
-        part = slice(starts[batches[number]], starts[batches[number] + 1])
-        by_user, by_item, ratings, moves = (column[part] for column in columns)
-        errors = _errors(by_user, ratings, U, V)
-        shape = [tf.shape(U, tf.int64)[0], tf.shape(V, tf.int64)[0]]
-        return (
-            sparse_product(by_user, errors, shape, V),
-            sparse_product(by_item, tf.gather(errors, moves), shape[::-1], U),
-        )
+        first, last = starts[batches[number]], starts[batches[number] + 1]
+        chosen = tf.reshape(pairs[2 * first : 2 * last], [-1, 2])
+        errors = _errors(chosen, ratings[first:last], U, V)
+        matrix = _compressed(chosen, errors, [tf.shape(U)[0], tf.shape(V)[0]])
+        return _times(matrix, V), _times(_transposed(matrix), U)
 
     def add(number, by_user, by_item):
         new_by_user, new_by_item = gradient(number)
         return number + 1, by_user + new_by_user, by_item + new_by_item
 
-    count = tf.size(batches)
-    start = 1, *gradient(0)
-    _, *sums = tf.while_loop(lambda at, *_: at < count, add, start, parallel_iterations=1)
+    count, sums = tf.size(batches), gradient(0)
+    if batches.shape != [1]:
+        start = 1, *sums
+        _, *sums = tf.while_loop(lambda at, *_: at < count, add, start, parallel_iterations=1)
     by_user, by_item = (weight * total for total in sums)
     if pull is not None:
         by_user += pull * tf.matmul(U, tf.matmul(V, V, transpose_a=True))
@@ -162,26 +148,37 @@ def _errors(pairs, ratings, U, V):
 def sparse_product(cells: Any, values: Any, shape: Any, table: tf.Tensor) -> tf.Tensor:
     """A sparse matrix times a table [columns, d], for which it has a gradient: a tensor [rows, d].
 
-    The matrix has float32 values [n] in int64 cells [n, 2], sorted by row. `tf.sparse`'s own
-    product takes several times as long.
+    The matrix is as in `_compressed`.
     """
-    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
-        indices=cells, values=values, dense_shape=tf.stack([tf.cast(n, tf.int64) for n in shape])
-    )
+    matrix = _compressed(cells, values, shape)
 
-    def times(matrix, dense):
-        product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=dense)
-        return tf.ensure_shape(product, [None, dense.shape[1]])
-
-    # TensorFlow's own gradient also wants the matrix', and fails on an unknown shape. The transpose
-    # is formed, since the product's option for it adds up in the order in which threads finish.
+    # TensorFlow's own gradient also wants the matrix', and fails on an unknown shape.
     @tf.custom_gradient
     def product(table):
-        return times(matrix, table), lambda slopes: times(
-            tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32), slopes
-        )
+        return _times(matrix, table), lambda slopes: _times(_transposed(matrix), slopes)
 
     return product(table)
+
+
+def _compressed(cells, values, shape):
+    """A compressed matrix of float32 values [n] in cells [n, 2], sorted by row.
+
+    `tf.sparse`'s own product takes several times as long.
+    """
+    shape = tf.stack([tf.cast(n, tf.int64) for n in shape])
+    return tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=tf.cast(cells, tf.int64), values=values, dense_shape=shape
+    )
+
+
+def _transposed(matrix):
+    # Formed, since the product's option for it adds up in the order in which threads finish.
+    return tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32)
+
+
+def _times(matrix, table):
+    product = tf.raw_ops.SparseMatrixMatMul(a=matrix, b=table)
+    return tf.ensure_shape(product, [None, table.shape[1]])
 
 
 def squared_error(pairs, ratings, U, V, dense=False) -> tf.Tensor:

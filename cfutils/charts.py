@@ -26,17 +26,16 @@ _VL_VERSION = "5.8"
 _MIME = "application/vnd.vegalite.v5+json"
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 _MOST = 5000  # rows of a chart: what Altair takes, and a notebook carries
-# No XML holds these: vl-convert ends the process on some.
+# What no XML holds (vl-convert ends the process on some), what Vega reads as a path in the name of
+# a column, and what it reads as code in the title of an axis.
 _UNDRAWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-# What Vega reads as a path in the name of a column, and as code in the title of an axis.
 _PATH, _CODE = re.compile(r"[][.\\'\"]"), {ord('"'): "\u201d", ord("\\"): "\u2216", ord("\n"): " "}
 
 
 def enable() -> None:
     """Shows charts as interactive Vega-Lite 5 with a PNG beside it, in the theme of the series.
 
-    Call it once in the setup cell of a notebook. No chart needs a network. Columns may have dots
-    and brackets in their names; a chart of more than 5,000 rows says what to do.
+    Call it once in the setup cell of a notebook. No chart needs a network.
     """
     alt.renderers.register("cfutils", _mime_bundle)
     alt.renderers.enable("cfutils")
@@ -72,19 +71,17 @@ def _mime_bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[s
 
 def _drawable(part: Any, odd: set[str]) -> Any:
     """A part of a chart without what can't be drawn, its odd column names escaped for Vega."""
-    if isinstance(part, str):
-        return _UNDRAWN.sub("\ufffd", part)
     if isinstance(part, list):
         return [_drawable(each, odd) for each in part]
     if not isinstance(part, dict):
-        return part
-    data = ("datasets", "values")
-    made = {key: _drawable(each, set() if key in data else odd) for key, each in part.items()}
+        return _UNDRAWN.sub("\ufffd", part) if isinstance(part, str) else part
+    rows = ("datasets", "values")
+    made = {key: _drawable(each, set() if key in rows else odd) for key, each in part.items()}
     if isinstance(name := part.get("field"), str) and name in odd:
         made["field"] = _PATH.sub(r"\\\g<0>", name)
-        if "type" in part:  # x, color, a tooltip: what has a title
-            count = part.get("aggregate")
-            made.setdefault("title", f"{count} of {name}".capitalize() if count else name)
+        how = part.get("aggregate", "")
+        if "type" in part and isinstance(how, str):  # x, color, a tooltip: what has a title
+            made.setdefault("title", f"{how} of {name}" if how else name)
     if "type" in part and isinstance(title := made.get("title"), str):
         made["title"] = title.translate(_CODE)
     return made

@@ -154,9 +154,8 @@ class Dataset:
 
     def _in_time(self, seed: int) -> np.ndarray:
         """The rows of `ratings` by time, those of the same time in random order."""
-        _check_columns(
-            "ratings", self.ratings, ["timestamp"], "load_ratings(..., timestamp=column)"
-        )
+        remedy = "Name it where you load: load_ratings(..., timestamp=column)."
+        _check_columns("ratings", self.ratings, ["timestamp"], remedy)
         times = self.ratings["timestamp"]
         if times.dtype.kind not in "iufM":
             raise ValueError(

@@ -71,14 +71,14 @@ def scene_of(chart):
     return vl_convert.vegalite_to_scenegraph(spec, vl_version="5.8")
 
 
-def marks(node, kind):
+def marks(node, kind, role="mark"):
     """The marks of a kind in a Vega scene, each a list of items."""
     if isinstance(node, dict):
-        if node.get("marktype") == kind and node.get("role") == "mark":
+        if node.get("marktype") == kind and node.get("role") == role:
             yield node["items"]
         node = list(node.values())
     for value in node if isinstance(node, list) else ():
-        yield from marks(value, kind)
+        yield from marks(value, kind, role)
 
 
 def bars_of(chart):
@@ -265,6 +265,8 @@ def test_a_chart_of_ones_own_with_too_many_rows_says_what_to_do(enabled):
     chart = alt.Chart(pd.DataFrame({"x": range(5001)})).mark_point().encode(x="x")
     with pytest.raises(alt.MaxRowsError, match=r"Received: 5001. .* frame.sample\(5000, random_st"):
         chart.to_dict()
+    with alt.data_transformers.enable("default", max_rows=6000):  # whoever wants more has it
+        assert len(next(iter(chart.to_dict()["datasets"].values()))) == 5001
 
 
 @pytest.mark.parametrize("name", ["avg.score", "a[0]", "it's", 'say "x"', "plain"])
@@ -276,6 +278,19 @@ def test_columns_of_any_name_are_drawn(enabled, name):
     x = [point["x"] for point in points]
     assert len(x) == 3
     assert x[2] - x[0] == pytest.approx(3 * (x[1] - x[0]))
+    title = name.replace('"', "\u201d")  # Vega takes a quote in the title of an axis for code
+    texts = [
+        text.get("text") for group in marks(scene_of(spec), "text", "axis-title") for text in group
+    ]
+    assert title in texts
+
+
+def test_rows_that_speak_of_columns_stay_as_they_are(enabled):
+    rows = pd.DataFrame({"a.b": [1, 2], "field": ["a.b", "c"], "type": ["x", "y"]})
+    chart = alt.Chart(rows).mark_bar().encode(x="mean(a.b):Q", y="field:N")
+    spec = chart._repr_mimebundle_(None, None)[0][VEGALITE]
+    assert [*spec["datasets"].values()] == [rows.to_dict("records")]
+    assert spec["encoding"]["x"]["title"] == "mean of a.b"
 
 
 @pytest.mark.parametrize("text", ["\x1b[31mred", "a\x00b", "<script>x</script>", "\ufffe"])
@@ -289,6 +304,11 @@ def test_no_text_breaks_a_picture(enabled, text):
     assert "b" in drawn
     shown = re.sub("[\x00-\x1f\ufffe]", "\ufffd", text)
     assert shown in drawn
+
+
+def test_a_genre_may_have_a_comma_in_its_name(enabled):
+    frame = items().assign(genres=[["Comics, graphic"], ["War"], []] * 10)
+    assert fills(mapped(frame, highlight=["Comics, graphic"]), 1) == [charts.PALETTE[0]] * 10
 
 
 def test_items_without_genres_for_some_are_drawn():

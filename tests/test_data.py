@@ -60,6 +60,8 @@ def test_the_index_is_the_row_number():
         ({"ratings": ratings().iloc[:0]}, "at least one rating"),
         ({"users": pd.DataFrame({"user_id": ["a", "a"]})}, "users.user_id .* once. Received: 'a'"),
         ({"users": pd.DataFrame({"user_id": [1, "1"]})}, "users.user_id .* once. Received: '1'"),
+        ({"users": pd.DataFrame({"user_id": ["a", None]})}, "user_id should not be missing.*row 1"),
+        ({"users": ["a", "b"]}, "users should be a DataFrame. Received: list"),
         ({"users": pd.DataFrame({"id": [1, 2]})}, r"users should have .*without \['user_id'\]"),
         ({"items": pd.DataFrame({"item_id": [1, 2, 3]})}, r"without \['title'\]"),
         ({"items": small().items.iloc[::-1]}, r"items should have the index 0\.\.2"),
@@ -197,10 +199,38 @@ def test_ratings_of_the_same_time_are_drawn_by_the_seed():
 
 
 @pytest.mark.parametrize("name", ["split_by_time", "split_last"])
-@pytest.mark.parametrize("change", [{}, {"timestamp": [1, None, 3]}])
-def test_splits_in_time_need_times(name, change):
-    with pytest.raises(ValueError, match="timestamp"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, r"without \['timestamp'\]. Name it where you load: load_ratings"),
+        ({"timestamp": [1, None, 3]}, "timestamp should not be missing. Received: nan in row 1"),
+        ({"timestamp": ["1 May", "2 May", "3 May"]}, "numbers or dates. .* pd.to_datetime"),
+    ],
+)
+def test_splits_in_time_need_times(name, change, message):
+    with pytest.raises(ValueError, match=message):
         getattr(small(ratings=ratings(**change)), name)(seed=0)
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_dates_are_times(zone):
+    dates = pd.to_datetime(["2020-01-03", "2019-12-31", "2020-01-02"]).tz_localize(zone)
+    data = small(ratings=ratings(timestamp=dates))
+    assert data.split_by_time(test_fraction=0.3, seed=0)[1].ratings["rating"].tolist() == [1]
+    assert data.split_last(seed=0)[1].ratings["rating"].tolist() == [1]  # bob's, of two
+
+
+def test_splits_that_leave_a_side_empty_are_refused():
+    data = small(ratings=ratings(timestamp=[1, 2, 3]))
+    for name in ("split_by_time", "split_users"):  # 0.3 of a rating, 0.2 of a user
+        with pytest.raises(ValueError, match="test_fraction should leave .* on both sides"):
+            getattr(data, name)(test_fraction=0.1, seed=0)
+    once = dataclasses.replace(data, ratings=data.ratings.iloc[:2])
+    with pytest.raises(ValueError, match="a user with two or more. Received: 2 ratings of as many"):
+        once.split_last(seed=0)
+    for name in ("split", "split_by_time", "split_last", "split_users"):
+        with pytest.raises(ValueError, match="seed should be an integer"):
+            getattr(timed(0), name)(seed=True)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ def test_a_row_that_a_viewer_would_skip_is_refused(tmp_path, blank):
         (np.eye(3), r"shape \[2, d\], one row per row of frame. Received: \[3, 3\]. Items go"),
         (np.ones(2), r"Received: \[2\]"),
         (np.ones((2, 0)), r"Received: \[2, 0\]"),
+        ([["a"], ["b"]], r"embeddings should be numbers. Received: <U1"),
         ([[1, 2], [3, np.nan]], r"finite numbers in float32. Received: nan in row 1, column 1"),
         ([[1, 1e39], [3, 4]], r"Received: inf in row 0, column 1"),
         (np.eye(2), r"item_id should hold no tab or line break. Received: 'b\\tc' in row 1"),
@@ -121,6 +122,8 @@ def test_what_is_no_embedding_of_the_rows_is_refused(tmp_path, embeddings, messa
     frame = pd.DataFrame({"title": ["a\n", "b"], "item_id": ["a", "b\tc"]})
     with pytest.raises(ValueError, match=message):
         save_embeddings(tmp_path / "a", embeddings, frame)
+    with pytest.raises(ValueError, match=r"frame should be a DataFrame. Received: (list|Series)"):
+        save_embeddings(tmp_path / "a", embeddings, frame["title"])
     assert os.listdir(tmp_path) == []
 
 

@@ -987,8 +987,7 @@ def test_models_of_all_shapes_share_one_graph():
     # TensorFlow warns, into notebooks, where a function is traced again and again.
     for rows, dim in ((5, 2), (7, 3), (9, 1), (6, 4)):
         A = tf.sparse.from_dense(np.arange(rows * 3, dtype="f4").reshape(rows, 3))
-        CFModel((rows, 3), dim, l2_coeff=0.1).train_als(A, num_iterations=2)
-    assert _als.sweeps_function(False).experimental_get_tracing_count() == 1
+        CFModel((rows, 3), dim, l2_coeff=0.1).train(A, num_iterations=2, learning_rate=0.001)
     assert _descent.measure_function(1, True).experimental_get_tracing_count() == 1
 
 
@@ -1103,3 +1102,37 @@ def folding():
     model = small(l2_coeff=0.1)
     model.train_als(tensor(random_frame(12, 9), 12, 9), num_iterations=2)
     return model
+
+
+# Large data, by small pieces
+
+
+def test_least_squares_in_pieces_and_threads(monkeypatch):
+    # Rows of 0 to 70 ratings: some longer than a piece, several pieces in a block, several blocks.
+    A = tensor(random_frame(40, 70, density=0.7), 40, 70)
+    found = {}
+    for piece, block, workers in ((16384, 65536, 1), (32, 200, 1), (32, 200, 3)):
+        monkeypatch.setattr(_als, "_PIECE", piece)
+        monkeypatch.setattr(_als, "_BLOCK", block)
+        monkeypatch.setattr(_als, "_WORKERS", workers)
+        model = CFModel((40, 70), 5, l2_coeff=0.1, gravity_coeff=0.1, init_stddev=0.5)
+        model.train_als(A, num_iterations=3)
+        found[block, workers] = model.user_embeddings
+    np.testing.assert_allclose(found[200, 1], found[65536, 1], atol=1e-4)
+    np.testing.assert_array_equal(found[200, 3], found[200, 1])
+    monkeypatch.setattr(_als, "_BLOCK", 100)
+    blocks = _als._blocks(np.array([0, 7, 70, 0, 3, 7]), 5)
+    # Work 70 + 20, 7 + 20, 7 + 20, 3 + 20 makes 90, 117, 144, 167; equals stay in their order.
+    assert [block.tolist() for block in blocks] == [[2], [1, 5, 4]]
+
+
+def test_a_batch_without_ratings_has_no_gradient():
+    # Machine 1 of 2 has user 1, whose ratings are all in the second batch.
+    users, items = np.int32([[0, 0, 1, 1], [0, 1, 0, 1]])
+    parts, sizes = _descent.sparse_tables(users, items, np.ones(4, "f4"), 2, None, (1, 2))
+    assert sizes.tolist() == [2, 2]
+    U, V = tf.fill([2, 1], 2.0), tf.fill([2, 1], 3.0)
+    for numbers, error in (([0], 0.0), ([1], 5.0), ([0, 1], 5.0)):  # 2 * 3 - 1
+        by_user, by_item = _descent.sparse_gradient(parts, tf.constant(numbers), 1.0, None, U, V)
+        np.testing.assert_array_equal(by_user, [[0], [2 * error * 3]])
+        np.testing.assert_array_equal(by_item, [[error * 2]] * 2)

@@ -122,6 +122,7 @@ def test_genre_lift_is_repeatable_and_refuses_bad_input():
         (nearest[1:], r"nearest should be .* integers, \[60, any\]. Received: ndarray, \[59, 5\]"),
         (nearest[:, 0], r"integers, \[60, any\]. Received: ndarray, \[60\]"),
         (nearest[:, :0], r"integers, \[60, any\]. Received: ndarray, \[60, 0\]"),
+        (np.arange(60)[:, None], "other items than that of the row. Received: 0"),
         (nearest + 0.5, "nearest should be an array of integers.* float64"),
         (nearest - 1, "rows from 0 to 59. Received: -1"),
         (nearest + 1, "rows from 0 to 59. Received: 60"),
@@ -130,6 +131,29 @@ def test_genre_lift_is_repeatable_and_refuses_bad_input():
             genre_lift(wrong, genres)
     with pytest.raises(ValueError, match=r"indicators, 0 or 1. Received: 2"):
         genre_lift(nearest, genres + 1)
+    for wrong in (genres.to_numpy(), genres["g0"], genres[[]], None):
+        with pytest.raises(ValueError, match="genres should be a frame .* data.genre_table"):
+            genre_lift(nearest, wrong)
+    for option in ({"num_permutations": 0}, {"num_permutations": True}, {"seed": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} should be an integer"):
+            genre_lift(nearest, genres, **option)
+
+
+@pytest.mark.parametrize(
+    "table", [None, "abc", 3.0, np.ones(5), [[1, 2], [3]], [["a"]] * 5, [[math.nan]] * 5]
+)
+def test_what_is_no_table_of_embeddings_is_refused(table):
+    good = np.eye(5)
+    for function in (
+        lambda: nearest_items(table, 1),
+        lambda: norm_popularity(table, np.arange(5)),
+        lambda: norm_persistence(good, table, np.arange(5)),
+        lambda: folding(table, good, observed(np.eye(5))),
+        lambda: tsne_map(table),
+        lambda: map_quality(table, good[:, :2], num_neighbors=2),
+    ):
+        with pytest.raises(ValueError, match=r"should be an array of finite numbers.* Received: "):
+            function()
 
 
 # Norms --------------------------------------------------------------------------------------------
@@ -265,6 +289,8 @@ def test_map_quality_knows_cosines_and_refuses_bad_input():
     ):
         with pytest.raises(ValueError, match=message):
             map_quality(circle, circle, num_neighbors=number)
+    circle[0] = 0  # at a distance of 1 from all others: its cosine with them is 0
+    assert np.isfinite(map_quality(circle, circle, metric="cosine")).all()
     with pytest.raises(ValueError, match="metric should be 'euclidean' or 'cosine'. .*'cosin'"):
         map_quality(circle, circle, metric="cosin")
 
@@ -273,6 +299,9 @@ def test_tsne_map_keeps_separate_groups_apart_and_follows_its_seed():
     rng = np.random.default_rng(0)
     groups = np.repeat([0, 1], 40)
     points = rng.normal(size=(80, 5)) + 30 * groups[:, None]
+    for perplexity, message in ((80, "less than the 80 embeddings"), (0, "above 0")):
+        with pytest.raises(ValueError, match=f"perplexity should be .*{message}"):
+            tsne_map(points, perplexity=perplexity)
     one, again, reseeded, narrower = (
         tsne_map(points, **options)
         for options in ({}, {"perplexity": 30, "seed": 0}, {"seed": 1}, {"perplexity": 10})

@@ -248,6 +248,42 @@ def test_parts_that_do_not_belong_together_are_refused():
         rank_candidates(np.ones((2, 4)), train.ratings)
 
 
+@pytest.mark.parametrize("part", [None, "ratings", pd.DataFrame({"rating": [1]}), (1, 2)])
+def test_baselines_want_a_dataset(part):
+    for baseline in (fit_biases, popularity_scores, ease_weights, ease_scores):
+        options = {"l2": 1.0} if baseline in (ease_weights, ease_scores) else {}
+        with pytest.raises(ValueError, match="train should be a Dataset. Received: "):
+            baseline(part, **options)
+
+
+def test_options_out_of_range_are_named():
+    train, test = dataset(2, 3, (0, 0, 5), (1, 0, 4)), dataset(2, 3, (0, 2, 4))
+    scores = np.ones((2, 3))
+    for seed in (-1, None, True, 1.5, "1"):
+        with pytest.raises(ValueError, match=f"seed should be an integer.* Received: {seed!r}"):
+            rank_candidates(scores, train, seed=seed)
+    for least in (True, "4", math.nan, [4]):
+        with pytest.raises(ValueError, match="relevant_rating should be a number or None"):
+            ranking_metrics(scores, train, test, relevant_rating=least)
+        with pytest.raises(ValueError, match="relevant_rating should be a number or None"):
+            chance_metrics(train, test, relevant_rating=least)
+    for confidence in (0, 1, 95, -0.5, True, math.nan, "0.95"):
+        for function in (mean_interval, verdict):
+            with pytest.raises(ValueError, match="confidence should be"):
+                function([1, 2, 3], confidence)
+    with pytest.raises(ValueError, match="l2 should be larger: no inverse at this"):
+        ease_weights(dataset(1, 2, (0, 0, 5), (0, 1, 5)), l2=1e-300)  # two equal columns
+
+
+def test_lists_of_scores_are_a_table_and_two_tables_are_embeddings():
+    train = dataset(2, 3, (0, 0, 5))
+    rows = [[3.0, 2, 1], [1, 2, 3]]  # as many as a pair has parts
+    assert rank_candidates(rows, train, k=3).tolist() == [[1, 2, -1], [2, 1, 0]]
+    for wrong in (np.full((2, 3), "1.0"), np.ones((2, 3), complex), np.full((2, 3), None)):
+        with pytest.raises(ValueError, match=r"scores should be numbers of shape \[2, 3\]"):
+            rank_candidates(wrong, train)
+
+
 # Chance -------------------------------------------------------------------------------------------
 
 
@@ -331,6 +367,12 @@ def test_list_metrics_by_hand():
             list_metrics([[wrong]], np.ones(4))
     with pytest.raises(ValueError, match=r"an item at least. Received: only empty places"):
         list_metrics([[-1]], np.ones(4))
+    for wrong in ([[0.0, 1]], [[math.nan]], [["0"]], [[True]], [0, 1], None):
+        with pytest.raises(ValueError, match="ranked should be an array of integers"):
+            list_metrics(wrong, np.ones(4))
+    for wrong in ([math.nan, 1], ["1", "2"], np.ones((2, 2)), [], 3):
+        with pytest.raises(ValueError, match="popularity should be an array of finite numbers"):
+            list_metrics([[0]], wrong)
 
 
 @given(seed=st.integers(0, 200))
