@@ -1111,14 +1111,14 @@ def test_least_squares_in_pieces_and_threads(monkeypatch):
     # Rows of 0 to 70 ratings: some longer than a piece, several pieces in a block, several blocks.
     A = tensor(random_frame(40, 70, density=0.7), 40, 70)
     found = {}
-    for piece, block, workers in ((16384, 65536, 1), (32, 200, 1), (32, 200, 3)):
+    for piece, block, workers in ((2**18, 20_000, 1), (160, 200, 1), (160, 200, 3)):
         monkeypatch.setattr(_als, "_PIECE", piece)
         monkeypatch.setattr(_als, "_BLOCK", block)
         monkeypatch.setattr(_als, "_WORKERS", workers)
         model = CFModel((40, 70), 5, l2_coeff=0.1, gravity_coeff=0.1, init_stddev=0.5)
         model.train_als(A, num_iterations=3)
         found[block, workers] = model.user_embeddings
-    np.testing.assert_allclose(found[200, 1], found[65536, 1], atol=1e-4)
+    np.testing.assert_allclose(found[200, 1], found[20_000, 1], atol=1e-4)
     np.testing.assert_array_equal(found[200, 3], found[200, 1])
     monkeypatch.setattr(_als, "_BLOCK", 100)
     blocks = _als._blocks(np.array([0, 7, 70, 0, 3, 7]), 5)

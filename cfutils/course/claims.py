@@ -274,7 +274,7 @@ def ledger(facts: pd.DataFrame) -> pd.DataFrame:
     Returns: a frame by number ("V1"): `claim`, `variant`, `measure`, `figure`, `matters` (from
     where on), `splits`, `verdict`; in the order of `CLAIMS` and of the facts.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, claim in CLAIMS.items():
         of_claim = facts[facts["claim"] == number]
         for (measure, variant), part in of_claim.groupby(["measure", "variant"], sort=False):
