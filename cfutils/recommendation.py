@@ -82,21 +82,17 @@ def recommend(
         own = item_ratings(data, ratings)
         cells = np.zeros(len(own), int), np.array(list(own))
         seen = scipy.sparse.csr_array((list(own.values()), cells), (1, data.num_items))
+        rated_in = scipy.sparse.csr_array((np.ones(len(own)), cells), (1, data.num_items))
         places = np.array([-1])
     else:
         user_nums = _user_nums(data, user, single and user is not None)
         single = single and user is not None
-        seen, places = data.interactions(binary=False)[user_nums], rows.users[user_nums]
-        if getattr(model, "user_ids", None) is not None and rows.users.max() < 0:
-            warnings.warn(
-                f"None of the users of data is in the model, which has {model.user_ids[0]!r} and "
-                "others: they are folded in. Are their ids written as before?",
-                stacklevel=2,
-            )
+        # What is rated 0 is rated: the two matrices are read apart.
+        seen, rated_in = (data.interactions(binary=b)[user_nums] for b in (False, True))
+        places = rows.users[user_nums]
+        _warn_of_strangers(model, rows)
     queries, basis = _queries(model, users, rows, places, seen)
-    left_out = (
-        seen.astype(bool) if rated == "exclude" else scipy.sparse.csr_array(seen.shape, dtype=bool)
-    )
+    left_out = rated_in if rated == "exclude" else scipy.sparse.csr_array(seen.shape)
     if exclude is not None:
         left_out = left_out + _also_seen(data, exclude, user_nums)
     chosen = _candidates(data, rows, items, without)
@@ -109,18 +105,15 @@ def recommend(
         found[known], _ = top_k(np.ones((len(known), 1)), counts[:, None], k, **how)
         scores[known] = np.nan
         if single:
-            warnings.warn(
-                "The model can say nothing of this user: the list is of the most rated items. "
-                "Train a model on their ratings, or give ratings=.",
-                stacklevel=2,
-            )
+            _warn_of_popularity()
     who, rank = np.nonzero(found >= 0)
     best = chosen[found[who, rank]]
     frame = describe(data, best).assign(score=scores[who, rank])
     if rated == "mark":
-        frame["rating"] = np.where(seen.astype(bool)[who, best], seen[who, best], np.nan)
-    if ratings is not None and basis[0] == "ratings":
-        frame["because"] = _reasons(model, data, rows, own, V[best])
+        frame["rating"] = np.where(rated_in[who, best] > 0, seen[who, best], np.nan)
+    if ratings is not None:
+        reasons = _reasons(model, data, rows, own, V[best]) if basis[0] == "ratings" else None
+        frame["because"] = pd.array(reasons or [None] * len(best), dtype="str")
     if single:
         frame = frame.assign(basis=basis[0]) if len(known) else frame
         return frame.set_index(pd.RangeIndex(1, len(best) + 1, name="rank"))
@@ -246,6 +239,23 @@ def _aligned(model, data):
     return users, items[rows.items], rows
 
 
+def _warn_of_popularity():
+    warnings.warn(
+        "The model can say nothing of this user: the list is of the most rated items. Train a model "
+        "on their ratings, or give ratings=.",
+        stacklevel=3,
+    )
+
+
+def _warn_of_strangers(model, rows):
+    if getattr(model, "user_ids", None) is not None and rows.users.max() < 0:
+        warnings.warn(
+            f"None of the users of data is in the model, which has {model.user_ids[0]!r} and "
+            "others: they are folded in. Are their ids written as before?",
+            stacklevel=3,
+        )
+
+
 def _user_nums(data, user, single):
     """The rows of one user, of those in a list, each once, or of all."""
     if user is None:
@@ -275,10 +285,15 @@ def _queries(model, users, rows, places, seen):
         trained[trained] = counts[places[trained]] > 0
     if users is not None:
         queries[trained] = users[places[trained]]
+        trained &= queries.any(axis=1)
     basis = np.where(trained, "model", "ratings").astype(object)
     cells = seen.tocoo()
     kept = (rows.items[cells.col] >= 0) & ~trained[cells.row]
     told = np.unique(cells.row[kept])
+    if not hasattr(model, "fold_in"):
+        told = told[
+            places[told] < 0
+        ]  # who has a row of zeros there can only be told what is popular
     if len(told) and not hasattr(model, "fold_in"):
         raise ValueError(
             "model should have fold_in for whoever is not in it. Received: "
@@ -302,6 +317,14 @@ def _also_seen(data, exclude, user_nums):
     cells = exclude.interactions()[places[there]].tocoo()
     columns = texts(data.items["item_id"]).get_indexer(texts(exclude.items["item_id"]))[cells.col]
     kept = columns >= 0
+    if not kept.any():
+        users_there = texts(exclude.users["user_id"]).isin(texts(data.users["user_id"])).any()
+        items_there = texts(exclude.items["item_id"]).isin(texts(data.items["item_id"])).any()
+        if not (users_there and items_there):
+            raise ValueError(
+                "exclude should hold users and items of data. Received: a Dataset that has no "
+                f"{'user' if not users_there else 'item'} of it. Are its ids written alike?"
+            )
     pairs = there[cells.row[kept]], columns[kept]
     shape = len(user_nums), data.num_items
     return scipy.sparse.csr_array((np.ones(len(pairs[0]), bool), pairs), shape)
@@ -333,7 +356,8 @@ def _reasons(model, data, rows, own, V):
     parts = model.fold_in_parts(rows.items[known], given)  # [n, d]
     terms = V @ parts.T  # [k, n]: a score is linear in its parts
     titles = data.items["title"].to_numpy()[np.array(known)[terms.argmax(axis=1)]]
-    return pd.Series(titles, dtype="str").where(terms.max(axis=1) > 0).array
+    best = zip(titles, terms.max(axis=1), strict=True)
+    return [title if term > 0 else None for title, term in best]
 
 
 def _best(data, scores, k):
