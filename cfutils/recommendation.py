@@ -241,8 +241,8 @@ def _aligned(model, data):
 
 def _warn_of_popularity():
     warnings.warn(
-        "The model can say nothing of this user: the list is of the most rated items. Train a model "
-        "on their ratings, or give ratings=.",
+        "The model can say nothing of this user: the list is of the most rated items. Train a "
+        "model on their ratings, or give ratings=.",
         stacklevel=3,
     )
 
