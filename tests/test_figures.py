@@ -84,6 +84,17 @@ def test_scores_should_be_finite_and_some(scores, received):
         densities({"m": {"a": scores}})
 
 
+def test_the_picture_of_the_panel_marks_the_stars_given_and_lists_the_reasons():
+    recommended = pd.DataFrame({"title": ["C", "D"], "because": ["A", "B"]}, index=[1, 2])
+    chart = figures.panel_picture({"A": 5, "B": 1.0}, recommended, title="T", subtitle="look")
+    buttons = rows_with(chart, "title", "stars", "chosen")
+    assert len(buttons) == 2 * 5
+    assert [row[:2] for row in buttons if row[2]] == [("A", 5), ("B", 1)]
+    assert rows_with(chart, "rank", "title", "because") == [(1, "C", "A"), (2, "D", "B")]
+    picture = vl_convert.vegalite_to_svg(chart.to_dict())
+    assert all(f">{text}<" in picture for text in ("look", "A", "C", "D"))
+
+
 def test_norm_lab_joins_lists_and_items():
     items = pd.DataFrame(
         {"item_id": ["a", "b"], "title": ["A", "B"], "num_ratings": [9, 0], "norm": [2.0, 0.5]}

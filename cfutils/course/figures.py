@@ -1,4 +1,4 @@
-"""Figures of one notebook: the tower, histograms of scores, the norm lab; titles as in `charts`."""
+"""Figures of one notebook: tower, histograms of scores, panel, norm lab; titles as in `charts`."""
 
 from __future__ import annotations
 
@@ -157,6 +157,44 @@ def _densities(scores: Mapping, bins: int, domain: tuple[float, float] | None) -
         part = part.map(lambda value: float(f"{value:.4g}"))
         parts.append(part.assign(panel=panel, group=group))
     return pd.concat(parts, ignore_index=True)
+
+
+def panel_picture(
+    ratings: Mapping[int | str, float], recommended: pd.DataFrame, *, title: str, subtitle: str = ""
+) -> alt.HConcatChart:
+    """What a `RatingPanel` shows, as a picture: your ratings from 1 to 5, and your list.
+
+    Args:
+        ratings: {title: rating}.
+        recommended: a frame of `recommend(..., ratings=ratings)`.
+    """
+    buttons = [
+        {"title": str(name), "stars": stars, "chosen": stars == rating}
+        for name, rating in ratings.items()
+        for stars in range(1, 6)
+    ]
+    plain = {"domain": False, "ticks": False, "labelLimit": 240, "labelFontSize": 12}
+    base = alt.Chart(pd.DataFrame(buttons)).encode(
+        x=alt.X("stars:O", axis=None),
+        y=alt.Y("title:N", title=None, sort=None, axis=alt.Axis(**plain)),
+    )
+    blue, white = alt.value(ACCENT), alt.value("white")
+    boxes = base.mark_square(size=360, opacity=1)
+    boxes = boxes.encode(color=alt.when("datum.chosen").then(blue).otherwise(alt.value("#e4e4e4")))
+    digits = base.mark_text(fontSize=12).encode(text="stars:O")
+    digits = digits.encode(color=alt.when("datum.chosen").then(white).otherwise(alt.value("#333")))
+    own = alt.layer(boxes, digits).properties(width=130, height=24 * len(ratings))
+    lines = recommended[["title", "because"]].reset_index(names="rank")
+    ranks = alt.Y("rank:O", title=None, axis=alt.Axis(**plain))
+    listed = alt.Chart(lines).encode(ranks).mark_text(align="left", fontSize=12, limit=225)
+    columns = [
+        listed.encode(x=alt.value(4), text="title:N"),
+        listed.encode(x=alt.value(236), text="because:N", color=alt.value("#666")),
+    ]
+    best = alt.layer(*columns).properties(width=440, height=24 * len(lines))
+    heads = ("Your ratings", "Recommended for you, and because of which rating")
+    titled = [p.properties(title=head) for p, head in zip((own, best), heads, strict=True)]
+    return alt.hconcat(*titled, spacing=30, title=alt.Title(title, subtitle=subtitle))
 
 
 def norm_lab(
