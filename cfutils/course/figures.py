@@ -173,7 +173,7 @@ def panel_picture(
         for name, rating in ratings.items()
         for stars in range(1, 6)
     ]
-    plain = {"domain": False, "ticks": False, "labelLimit": 240, "labelFontSize": 12}
+    plain: Any = {"domain": False, "ticks": False, "labelLimit": 240, "labelFontSize": 12}
     base = alt.Chart(pd.DataFrame(buttons)).encode(
         x=alt.X("stars:O", axis=None),
         y=alt.Y("title:N", title=None, sort=None, axis=alt.Axis(**plain)),
@@ -193,7 +193,8 @@ def panel_picture(
     ]
     best = alt.layer(*columns).properties(width=440, height=24 * len(lines))
     heads = ("Your ratings", "Recommended for you, and because of which rating")
-    titled = [p.properties(title=head) for p, head in zip((own, best), heads, strict=True)]
+    small = [alt.Title(head, fontSize=12) for head in heads]
+    titled = [part.properties(title=head) for part, head in zip((own, best), small, strict=True)]
     return alt.hconcat(*titled, spacing=30, title=alt.Title(title, subtitle=subtitle))
 
 
