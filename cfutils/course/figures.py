@@ -178,11 +178,11 @@ def panel_picture(
         x=alt.X("stars:O", axis=None),
         y=alt.Y("title:N", title=None, sort=None, axis=alt.Axis(**plain)),
     )
-    blue, white = alt.value(ACCENT), alt.value("white")
     boxes = base.mark_square(size=360, opacity=1)
-    boxes = boxes.encode(color=alt.when("datum.chosen").then(blue).otherwise(alt.value("#e4e4e4")))
+    boxes = boxes.encode(
+        color=alt.when("datum.chosen").then(alt.value(PALETTE[5])).otherwise(alt.value("#e4e4e4"))
+    )
     digits = base.mark_text(fontSize=12).encode(text="stars:O")
-    digits = digits.encode(color=alt.when("datum.chosen").then(white).otherwise(alt.value("#333")))
     own = alt.layer(boxes, digits).properties(width=130, height=24 * len(ratings))
     lines = recommended[["title", "because"]].reset_index(names="rank")
     ranks = alt.Y("rank:O", title=None, axis=alt.Axis(**plain))
