@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import lzma
 import os
 import pathlib
 import re
@@ -372,7 +373,7 @@ def _unzip(release: str, archive: pathlib.Path, target: pathlib.Path) -> None:
             for base, entry in found.items():
                 with zipped.open(entry) as source, open(target / base, "wb") as copy:
                     shutil.copyfileobj(source, copy)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise DataError(f"{archive} is not a whole zip file: {error}") from error
 
 
