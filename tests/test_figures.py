@@ -34,12 +34,44 @@ def test_the_series_is_listed_wherever_it_runs(tmp_path, monkeypatch):
     assert figures.series()["title"].str.endswith("?").all()
 
 
+def test_a_factorization_is_drawn_to_one_scale():
+    chart = figures.factorization(30, 70, 5, title="T", subtitle="look")
+    assert chart.title.subtitle == "look"
+    drawn = rows_with(chart, "x", "x2", "y", "y2", "label")
+    sizes = {label: (right - left, low - high) for left, right, high, low, label in drawn}
+    assert sizes == {
+        "A: 30 x 70": (70, 30),
+        "U: 30 x 5": (5, 30),
+        "V, transposed: 5 x 70": (70, 5),
+    }
+    (width, height), encoding = (chart.width, chart.height), chart.to_dict()["layer"][0]["encoding"]
+    across, down = (np.ptp(encoding[axis]["scale"]["domain"]) for axis in "xy")
+    assert width / across == pytest.approx(height / down, rel=0.01)
+
+
+def test_learning_curves_begin_where_they_are_low_enough_and_mark_the_stops():
+    steps = pd.Index([0, 10, 20], name="iteration")
+    curves = pd.DataFrame({"a": [9.0, 1.5, 1.0], "b": [0.5, np.nan, 0.4]}, steps)
+    chart = figures.learning_curves(curves, {"mean": 1.2}, title="T", stops={"a": 20})
+    assert rows_with(chart, "guess", "mse") == [("mean", 1.2)]
+    a, b = [("a", 10, 1.5), ("a", 20, 1.0)], [("b", 0, 0.5), ("b", 20, 0.4)]
+    assert sorted(rows_with(chart, "curve", "iteration", "mse")) == sorted([*a, *b, a[1]])
+    chart = figures.learning_curves(curves, {}, title="T", below=1.2)
+    assert rows_with(chart, "curve", "iteration", "mse") == [a[1], *b]
+
+
 def test_tower_shows_every_layer_with_its_shape():
     history, scores = "[n, 1,682]", "[n, 1,682]"
     tied = ("mean of V's rows", "[n, 64]")
     ends = [("scores: dot products with V", scores), ("softmax: p(x)", scores)]
-    boxes = rows_with(figures.tower(Plain, title="T"), "label", "shape")
-    assert boxes == [("history x", history), tied, *ends]
+    chart = figures.tower(Plain, title="T")
+    table = ("V, one table", "[1,682, 64]")
+    assert rows_with(chart, "label", "shape") == [("history x", history), tied, *ends, table]
+    # the table lies at the left, halfway from the bag, its first use, to the scores, its second
+    assert [row for row in rows_with(chart, "x", "y", "x2", "y2") if row[0] == -1] == [
+        (-1, -1.5, 0, -1),
+        (-1, -1.5, -0.46, -2),
+    ]
     chart = figures.tower(Tall, title="T", subtitle="look")
     assert chart.title.subtitle == "look"
     assert rows_with(chart, "label", "shape") == [

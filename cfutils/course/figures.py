@@ -37,10 +37,89 @@ def series() -> pd.DataFrame:
     return pd.DataFrame(columns=["title", "seconds"])
 
 
+def factorization(
+    num_users: int, num_items: int, embedding_dim: int, *, title: str, subtitle: str = ""
+) -> alt.LayerChart | alt.FacetChart:
+    """Draws A ~ U V^T, the three of them to one scale, with their shapes."""
+    N, M, d = num_users, num_items, embedding_dim
+    gap, middle = M / 7, N / 2
+    start = M + gap + d + gap  # of V, transposed
+    shapes = {"A": (N, M), "U": (N, d), "V, transposed": (d, M)}
+    boxes = pd.DataFrame(
+        {
+            "label": [f"{name}: {n:,} x {m:,}" for name, (n, m) in shapes.items()],
+            "x": [0, M + gap, start],
+            "x2": [M, M + gap + d, start + M],
+            "y": [0, 0, middle - d / 2],
+            "y2": [N, N, middle + d / 2],
+        }
+    )
+    boxes["middle"], boxes["above"] = (boxes["x"] + boxes["x2"]) / 2, boxes["y"] - N / 40
+    signs = pd.DataFrame({"sign": ["~", "x"], "x": [M + gap / 2, start - gap / 2], "y": middle})
+    width = 700
+    reach = alt.Scale(domain=[0, start + M], nice=False)
+    x, down = alt.X("x:Q", axis=None, scale=reach), alt.Scale(domain=[N, -N / 8], nice=False)
+    drawn = alt.Chart(boxes)
+    tables = drawn.mark_rect(color="#e8f1f8", stroke=ACCENT).encode(
+        x, alt.Y("y:Q", axis=None, scale=down), x2="x2", y2="y2"
+    )
+    labels = drawn.mark_text(baseline="bottom", fontSize=12)
+    labels = labels.encode(alt.X("middle:Q", axis=None, scale=reach), y="above:Q", text="label:N")
+    between = alt.Chart(signs).mark_text(fontSize=18).encode(x, y="y:Q", text="sign:N")
+    height = round(width * N * 1.125 / (start + M))
+    chart = alt.layer(tables, labels, between).properties(width=width, height=height)
+    return chart.properties(title=alt.Title(title, subtitle=subtitle))
+
+
+def learning_curves(
+    curves: pd.DataFrame,
+    guesses: Mapping[str, float],
+    *,
+    title: str,
+    subtitle: str = "",
+    below: float = 2.0,
+    stops: Mapping[str, int] | None = None,
+) -> alt.LayerChart | alt.FacetChart:
+    """Errors along the training, and as dashed lines those of guesses that need none.
+
+    Args:
+        curves: one row per step (`iteration`, the index) and one column per curve.
+        guesses: {name: error}.
+        below: errors from here on are not drawn; a curve begins where it is below.
+        stops: {curve: step to mark by a dot}.
+    """
+    points = curves.rename_axis("iteration").reset_index()
+    points = points.melt("iteration", var_name="curve", value_name="mse").round(4)
+    points = points[points["mse"] < below]
+    y = alt.Y("mse:Q", title="mean squared error (stars squared)", scale=alt.Scale(zero=False))
+    base = alt.Chart(points).encode(
+        alt.X("iteration:Q", title="steps over all ratings"),
+        y,
+        alt.Color("curve:N", title=None, sort=None),
+        tooltip=["curve:N", "iteration:Q", "mse:Q"],
+    )
+    known = pd.DataFrame({"guess": list(guesses), "mse": list(guesses.values())}).round(4)
+    rules = alt.Chart(known).encode(y)
+    dashed = rules.mark_rule(strokeDash=[4, 4], color="#777")
+    width = 480
+    names = rules.mark_text(align="right", dy=-7, color="#555")
+    names = names.encode(x=alt.value(width - 4), text="guess:N")
+    layers = [dashed, names, base.mark_line()]
+    if stops:
+        wanted = pd.DataFrame({"curve": list(stops), "iteration": list(stops.values())})
+        dots = base.mark_circle(size=110, opacity=1)
+        layers.append(dots.properties(data=points.merge(wanted)))
+    chart = alt.layer(*layers).properties(width=width, height=280)
+    return chart.properties(title=alt.Title(title, subtitle=subtitle))
+
+
 def tower(
     model: SoftmaxModel, *, title: str, subtitle: str = ""
 ) -> alt.LayerChart | alt.FacetChart:
-    """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything."""
+    """Draws a `SoftmaxModel`: from a history to probabilities, with the shape of everything.
+
+    Dashed lines lead from a table that is input and output to the two places where it is used.
+    """
     levels = _tower_levels(model)
     boxes = [
         {"label": label, "shape": shape, "x": place, "y": -level}
@@ -54,9 +133,17 @@ def tower(
         for below in levels[level]
     ]
     middle = levels[0][0][2]
-    reach = alt.Scale(domain=[min(-0.5, middle - 1.2), max(2 * middle + 0.5, middle + 1.2)])
+    reach = alt.Scale(domain=[min(-0.5, middle - 1.5), max(2 * middle + 0.5, middle + 1.5)])
     x, y = alt.X("x:Q", axis=None, scale=reach), alt.Y("y:Q", axis=None)
     joined = alt.Chart(pd.DataFrame(arrows)).mark_rule(color="#777").encode(x, y, x2="x2", y2="y2")
+    if model.tied:  # the table beside the layers, with its uses: in the bag and for the scores
+        across, down, scores = middle - 1, -len(levels) / 2 + 0.5, len(levels) - 2
+        label, shape = "V, one table", f"[{model.num_items:,}, {model.embedding_dim}]"
+        boxes.append({"label": label, "shape": shape, "x": across, "y": down})
+        used = [{"x2": 0.0, "y2": -1}, {"x2": middle - 0.46, "y2": -scores}]
+        shared = pd.DataFrame(used).assign(x=across, y=down)
+        dashed = alt.Chart(shared).mark_rule(color=ACCENT, strokeDash=[5, 3], strokeWidth=2)
+        joined += dashed.encode(x, y, x2="x2", y2="y2")
     text = alt.Chart(pd.DataFrame(boxes)).encode(x, y)
     boxed = text.transform_calculate(
         left="datum.x - 0.46", right="datum.x + 0.46", low="datum.y - 0.26", high="datum.y + 0.26"
