@@ -49,17 +49,6 @@ def test_a_factorization_is_drawn_to_one_scale():
     assert width / across == pytest.approx(height / down, rel=0.01)
 
 
-def test_learning_curves_begin_where_they_are_low_enough_and_mark_the_stops():
-    steps = pd.Index([0, 10, 20], name="iteration")
-    curves = pd.DataFrame({"a": [9.0, 1.5, 1.0], "b": [0.5, np.nan, 0.4]}, steps)
-    chart = figures.learning_curves(curves, {"mean": 1.2}, title="T", stops={"a": 20})
-    assert rows_with(chart, "guess", "mse") == [("mean", 1.2)]
-    a, b = [("a", 10, 1.5), ("a", 20, 1.0)], [("b", 0, 0.5), ("b", 20, 0.4)]
-    assert sorted(rows_with(chart, "curve", "iteration", "mse")) == sorted([*a, *b, a[1]])
-    chart = figures.learning_curves(curves, {}, title="T", below=1.2)
-    assert rows_with(chart, "curve", "iteration", "mse") == [a[1], *b]
-
-
 def test_tower_shows_every_layer_with_its_shape():
     history, scores = "[n, 1,682]", "[n, 1,682]"
     tied = ("mean of V's rows", "[n, 64]")

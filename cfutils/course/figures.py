@@ -71,48 +71,6 @@ def factorization(
     return chart.properties(title=alt.Title(title, subtitle=subtitle))
 
 
-def learning_curves(
-    curves: pd.DataFrame,
-    guesses: Mapping[str, float],
-    *,
-    title: str,
-    subtitle: str = "",
-    below: float = 2.0,
-    stops: Mapping[str, int] | None = None,
-) -> alt.LayerChart | alt.FacetChart:
-    """Errors along the training, and as dashed lines those of guesses that need none.
-
-    Args:
-        curves: one row per step (`iteration`, the index) and one column per curve.
-        guesses: {name: error}.
-        below: errors from here on are not drawn; a curve begins where it is below.
-        stops: {curve: step to mark by a dot}.
-    """
-    points = curves.rename_axis("iteration").reset_index()
-    points = points.melt("iteration", var_name="curve", value_name="mse").round(4)
-    points = points[points["mse"] < below]
-    y = alt.Y("mse:Q", title="mean squared error (stars squared)", scale=alt.Scale(zero=False))
-    base = alt.Chart(points).encode(
-        alt.X("iteration:Q", title="steps over all ratings"),
-        y,
-        alt.Color("curve:N", title=None, sort=None),
-        tooltip=["curve:N", "iteration:Q", "mse:Q"],
-    )
-    known = pd.DataFrame({"guess": list(guesses), "mse": list(guesses.values())}).round(4)
-    rules = alt.Chart(known).encode(y)
-    dashed = rules.mark_rule(strokeDash=[4, 4], color="#777")
-    width = 480
-    names = rules.mark_text(align="right", dy=-7, color="#555")
-    names = names.encode(x=alt.value(width - 4), text="guess:N")
-    layers = [dashed, names, base.mark_line()]
-    if stops:
-        wanted = pd.DataFrame({"curve": list(stops), "iteration": list(stops.values())})
-        dots = base.mark_circle(size=110, opacity=1)
-        layers.append(dots.properties(data=points.merge(wanted)))
-    chart = alt.layer(*layers).properties(width=width, height=280)
-    return chart.properties(title=alt.Title(title, subtitle=subtitle))
-
-
 def tower(
     model: SoftmaxModel, *, title: str, subtitle: str = ""
 ) -> alt.LayerChart | alt.FacetChart:
